@@ -1,0 +1,82 @@
+# Everything here works on a machine without any of our packages: Python 3.11 with venv is enough.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+# A value of ours must not reach the tests, which set their own.
+CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
+PYTEST := $(CLEAN) $(BIN)/pytest
+
+.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq lock clean
+
+help:
+	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
+	@echo '             (URL=http://… DIST=bookworm COMPONENTS=main ARCHITECTURES=amd64: your own)'
+	@echo 'make test    every check and test, with a private Postgres and RabbitMQ'
+	@echo 'make venv    only the environment: .venv/bin/debfleet is the command line'
+	@echo 'make format lint imports types unit services system: one part of the tests'
+	@echo 'make faults  the long runs: a hundred switches under twenty apt clients'
+	@echo 'make bench   the content service against nginx, where nginx is installed'
+	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
+
+# make demo URL=… DIST=… becomes debfleet demo --url … --dist …
+demo: $(STAMP)
+	@$(BIN)/debfleet demo $(if $(URL),--url '$(URL)') $(if $(DIST),--dist '$(DIST)') \
+	  $(if $(COMPONENTS),--components '$(COMPONENTS)') \
+	  $(if $(ARCHITECTURES),--architectures '$(ARCHITECTURES)') \
+	  $(if $(POLICY),--policy '$(POLICY)') $(if $(GPGKEY),--gpgkey '$(GPGKEY)')
+
+venv: $(STAMP)
+	@echo "the environment is there; the command line is $(BIN)/debfleet"
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'debfleet needs Python 3.11 or later; $(PYTHON) is older. Name another: make PYTHON=python3.12 …'; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+	  echo 'Python cannot make a virtual environment here. On Debian and Ubuntu: apt install python3-venv'; \
+	  rm -rf .venv; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# In this order, stopping at the first that fails.
+test: $(STAMP)
+	@for part in format lint imports types unit rabbitmq services system; do \
+	  echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; done
+	@echo '== all well'
+
+format: $(STAMP)
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo 'to mend it: $(BIN)/ruff format .'; exit 1; }
+
+lint: $(STAMP)
+	@$(BIN)/ruff check --quiet .
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports --no-logo
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+bench: $(STAMP)
+	@$(CLEAN) $(BIN)/python bench/content.py
+
+# Side by side, since most of the time of these tests is waiting; those that compare times follow.
+unit system: $(STAMP)
+	@$(PYTEST) -q -n $(if $(filter system,$@),2,4) tests/$@
+
+services: $(STAMP)
+	@$(PYTEST) -q -n 4 -m 'not alone' tests/$@
+	@$(PYTEST) -q -m alone tests/$@
+
+faults: $(STAMP)
+	@$(PYTEST) -q --timeout 1800 tests/$@
+
+rabbitmq:
+	@.ci/rabbitmq
+
+lock: $(STAMP)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-emit-index-url \
+	  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

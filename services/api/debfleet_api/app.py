@@ -1,0 +1,75 @@
+"""The one place where the API is put together."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from debfleet.bell import open_bell
+from debfleet.config import Settings
+from debfleet.db.connect import Database
+from debfleet.sealed import Sealer
+from debfleet_api.auth import authenticate
+from debfleet_api.conventions import add_conventions
+from debfleet_api.errors import add_error_table
+from debfleet_api.hrefs import BASE
+from debfleet_api.passwords import Passwords
+from debfleet_api.routes import (
+    distributions,
+    maintenance,
+    publications,
+    remotes,
+    repositories,
+    signing_services,
+    status,
+    syncs,
+    tasks,
+    versions,
+    workers,
+)
+from debfleet_api.routes.content import artifacts, units
+from debfleet_api.state import Api
+
+# A modify call names its units one by one.
+_MOST_BYTES = 64 << 20
+_BLUEPRINTS = (
+    status.blueprint,
+    repositories.blueprint,
+    syncs.blueprint,
+    versions.blueprint,
+    remotes.blueprint,
+    publications.blueprint,
+    distributions.blueprint,
+    signing_services.blueprint,
+    tasks.blueprint,
+    workers.blueprint,
+    maintenance.blueprint,
+    units.blueprint,
+    artifacts.blueprint,
+)
+
+
+def create_app(settings: Settings) -> Flask:
+    """The API of one process; nothing is connected before the first request.
+
+    Raises:
+        ConfigError: A setting is missing or bad.
+    """
+    settings.need("database_url", "secret_key")
+    # A request waits less long than a client does: 503 and a hint are better than silence.
+    db = Database(settings.database_url, size=settings.api_threads, name="debfleet-api", patience=5)
+    db.open()
+    app = Flask("debfleet_api", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _MOST_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = _MOST_BYTES
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.extensions["debfleet"] = Api(
+        settings, db, Sealer(settings.secret_key), open_bell(settings), Passwords()
+    )
+    add_conventions(app)
+    app.before_request(authenticate)
+    add_error_table(app)
+    for blueprint in _BLUEPRINTS:
+        app.register_blueprint(blueprint, url_prefix=BASE.rstrip("/"))
+    return app

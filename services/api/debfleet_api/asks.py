@@ -1,0 +1,150 @@
+"""Ask for tasks: the row and its first job in one transaction, then ring.
+
+What a task's args hold, by its kind (the worker reads them as ``Job.task_args``):
+
+=============== ====================================================================
+sync            repository, remote (ids), mirror, optimize
+change          table, action, uuid, values (``debfleet.changes``)
+modify          repository (id), base_version (number or null), add and remove (lists of
+                [kind, id, list]; remove may be "*"), overwrite
+delete_version  repository (id), number
+publish         repository (id), number, kind (apt or verbatim), simple, structured, checkpoint,
+                layout, signing_service (uuid or null), publish_upstream_release_fields
+                and excluded_package_metadata_fields (null: as the repository),
+                publish_legacy_release_files
+repair          repository (id), number, verify_checksums
+orphans         protection_minutes, units (list of [kind, id, list] or null)
+purge           finished_before (ISO time), states
+=============== ====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from flask import Response, g, request
+
+from debfleet import locks
+from debfleet.changes import Change, apply_change, change_args, list_created
+from debfleet.db import tasks
+from debfleet.db.connect import Tx
+from debfleet.db.tasks import Asked, NewTask
+from debfleet.errors import DistributionClash, NameTaken
+from debfleet.model import DISTRIBUTION, Ring, prn
+from debfleet_api.answers import answer
+from debfleet_api.errors import Refusal, field_errors
+from debfleet_api.hrefs import DOMAIN, REMOTE, REPOSITORY, TASK, href
+from debfleet_api.state import api, current_user
+
+_MODELS = {"remotes": REMOTE, "repositories": REPOSITORY, "distributions": DISTRIBUTION}
+_NAMES = {
+    "create": "pulpcore.app.tasks.base.general_create",
+    "update": "pulpcore.app.tasks.base.ageneral_update",
+    "delete": "pulpcore.app.tasks.base.ageneral_delete",
+}
+_UNIQUE = "This field must be unique."
+
+
+def ask(new: NewTask) -> Response:
+    """202 and the task's href; it starts as soon as nothing older stands in its way."""
+    new = _signed(new)
+    asked = api().db.run(lambda tx: _ask(tx, new))
+    # In a transaction of its own: whoever ends meanwhile sees our claims, or we see its end.
+    _start(asked)
+    return accepted(asked.uuid)
+
+
+def change(wanted: Change) -> Response:
+    """202 and a task that is over already, where its locks were free."""
+    new = _signed(
+        NewTask(
+            kind="change",
+            name=_NAMES[wanted.action],
+            args=change_args(wanted),
+            exclusive=[prn(_MODELS[wanted.table], wanted.uuid)] * (wanted.action != "create"),
+        )
+    )
+    try:
+        asked, is_over = api().db.run(lambda tx: _change(tx, new, wanted))
+    except NameTaken:
+        raise field_errors({"name": [_UNIQUE]}) from None
+    except DistributionClash as e:
+        raise field_errors(_clash(e)) from None
+    if not is_over:
+        _start(asked)
+    return accepted(asked.uuid)
+
+
+def accepted(task: UUID) -> Response:
+    """202 with that key alone: pulp-glue waits for the task only then."""
+    return answer({"task": href(TASK, task)}, 202)
+
+
+def ring(rings: Sequence[Ring]) -> None:
+    """After the commit; a broker that is away costs time, never the request."""
+    if rings:
+        api().bell.ring(rings)
+
+
+def _signed(new: NewTask) -> NewTask:
+    """The task as this request asks for it: who, under which id, and with which key."""
+    key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+    user = current_user()
+    # Of any length, and never seen by another user.
+    hashed = hashlib.sha256(f"{user.id}:{key}".encode()).hexdigest() if key else None
+    return replace(
+        new,
+        shared=[*new.shared, DOMAIN],
+        logging_cid=g.correlation_id,
+        created_by=user.id,
+        idempotency_key=hashed,
+    )
+
+
+def _ask(tx: Tx, new: NewTask) -> Asked:
+    asked = tasks.ask(tx, new)
+    if not asked.is_new:
+        _check_same(tx, asked, new)
+    return asked
+
+
+def _check_same(tx: Tx, asked: Asked, new: NewTask) -> None:
+    """One key, one request: but what is created gets an id of its own each time."""
+    held = tx.execute("SELECT kind, args FROM tasks WHERE id = %s", (asked.id,)).fetchone()
+    if held is not None and new.args.get("action") == "create":
+        held["args"]["uuid"] = new.args["uuid"]
+    if held is None or held["kind"] != new.kind or held["args"] != new.args:
+        detail = "This Idempotency-Key was used for another request less than a day ago."
+        raise Refusal(409, {"detail": detail})
+
+
+def _start(asked: Asked) -> None:
+    ring(api().db.run(lambda tx: tasks.start(tx, asked.id)))
+
+
+def _change(tx: Tx, new: NewTask, wanted: Change) -> tuple[Asked, bool]:
+    """Do it here if nothing stands in the way; then nobody ever sees it wait."""
+    if new.idempotency_key is not None:
+        found = tasks.find_asked(tx, new.idempotency_key)
+        if found is not None:
+            _check_same(tx, found, new)
+            return found, True
+    locks.take_turn(tx, new.exclusive, new.shared)
+    if locks.are_free(tx, new.exclusive, new.shared):
+        result = apply_change(tx, wanted)
+        return tasks.add_done(tx, new, list_created(wanted), result), True
+    return tasks.ask(tx, new), False
+
+
+def _clash(error: DistributionClash) -> dict[str, list[str] | dict[str, str]]:
+    found: dict[str, list[str] | dict[str, str]] = {}
+    if error.has_name:
+        found["name"] = [_UNIQUE]
+    if error.has_path:
+        found["base_path"] = [_UNIQUE]
+    elif error.has_overlap:
+        found["base_path"] = {"base_path": "Overlaps with an existing distribution."}
+    return found

@@ -1,0 +1,57 @@
+"""Results of tasks: kept in our words, shown in the wire's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from debfleet.db.connect import Tx
+from debfleet_api.hrefs import VERSION, find_uuid
+from debfleet_api.routes.distributions import render_distribution
+from debfleet_api.routes.remotes import render_remote
+from debfleet_api.routes.repositories import render_repository
+from debfleet_api.routes.versions import render_versions
+
+# What Pulp counts when a row of ours is deleted.
+_DELETED = {
+    "remotes": ("core.Remote", "deb.AptRemote"),
+    "repositories": ("core.Repository", "deb.AptRepository"),
+    "repository_versions": ("core.RepositoryVersion",),
+    "apt_publications": ("core.Publication", "deb.AptPublication"),
+    "verbatim_publications": ("core.Publication", "deb.VerbatimPublication"),
+    "distributions": ("core.Distribution", "deb.AptDistribution"),
+}
+_TIMES = ("created", "updated", "last_seen")
+_UUIDS = ("uuid", "remote_uuid", "signing_service", "repository_uuid", "publication_uuid",
+          "version_repository_uuid")  # fmt: skip
+_RENDERERS = {
+    "remotes": render_remote,
+    "repositories": render_repository,
+    "distributions": render_distribution,
+}
+
+
+def render_result(tx: Tx, task: Mapping[str, Any]) -> Any:
+    """The ``result`` of a task's row: the changed object, what was deleted, the new version."""
+    result = task["result"]
+    if task["kind"] == "change" and isinstance(result, dict):
+        return _render_change(result)
+    if task["kind"] == "modify" and task["created_resources"]:
+        uuid = find_uuid(task["created_resources"][0].removeprefix(f"prn:{VERSION}:"))
+        return None if uuid is None else render_versions(tx, [uuid]).get(uuid)
+    return result
+
+
+def _render_change(result: Mapping[str, Any]) -> Any:
+    if "deleted" in result:
+        counts: Counter[str] = Counter()
+        for table, n in result["deleted"].items():
+            counts.update({name: n for name in _DELETED[table] if n})
+        return dict(counts)
+    row = dict(result["row"])
+    row |= {k: datetime.fromisoformat(row[k]) for k in _TIMES if row.get(k)}
+    row |= {k: UUID(row[k]) for k in _UUIDS if row.get(k)}
+    return _RENDERERS[result["snapshot"]](row)

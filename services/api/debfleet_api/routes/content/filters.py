@@ -1,0 +1,304 @@
+"""The filters of content lists: what a query parameter stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import request
+from psycopg import sql
+
+from debfleet.db import contents, repositories
+from debfleet.db.connect import Tx
+from debfleet.db.contents import Held, Place
+from debfleet.deb.packages import ATTRIBUTES
+from debfleet.identity import UnitId, UnitIds
+from debfleet.model import Kind
+from debfleet_api.errors import Refusal, field_errors
+from debfleet_api.filters import (
+    FALSE,
+    Condition,
+    Filter,
+    exact,
+    read_number,
+    read_ref,
+    text_filters,
+    words,
+)
+from debfleet_api.hrefs import CONTENT, KIND_OF_MODEL, REPOSITORY, VERSION, find_uuid
+from debfleet_api.label_filter import label_filter
+from debfleet_api.state import api
+
+SCOPES = (
+    "repository_version",
+    "repository_version_added",
+    "repository_version_removed",
+    "added_between",
+    "removed_between",
+    "orphaned_for",
+)
+"""Parameters that ``read_scope`` reads."""
+
+GIVEN = ("pulp_id__in", "pulp_href__in", "prn__in")
+"""Parameters that name units."""
+
+
+def _columns(*names: str) -> dict[str, Condition]:
+    return {name: sql.Identifier("u", name) for name in names}
+
+
+# By kind: the columns that can be filtered and ordered by, by their names on the wire.
+COLUMNS: dict[Kind, dict[str, Condition]] = {
+    Kind.PACKAGE: {
+        "package": sql.Identifier("u", "name"),
+        **_columns("version", "architecture", "source", "section", "priority", "multi_arch"),
+        **_columns("relative_path", "architecture_variant"),
+    },
+    Kind.RELEASE_FILE: _columns("codename", "suite", "relative_path"),
+    Kind.PACKAGE_INDEX: _columns("component", "architecture", "relative_path"),
+    Kind.RELEASE: _columns("codename", "suite", "distribution", "version", "label", "origin"),
+    Kind.RELEASE_ARCHITECTURE: _columns(
+        "architecture", "distribution", "base_architecture", "variant_architecture"
+    ),
+    Kind.RELEASE_COMPONENT: _columns("component", "distribution"),
+}
+_ONLY_ORDERED = frozenset({"architecture_variant"})
+
+# Fields of a package that have no column: read out of its stanza.
+_IN_STANZA = {
+    attribute: field
+    for field, attribute in ATTRIBUTES.items()
+    if attribute not in COLUMNS[Kind.PACKAGE]
+}
+_FILTERED_IN_STANZA = (
+    "origin", "tag", "essential", "build_essential", "installed_size", "maintainer",
+    "original_maintainer", "built_using", "auto_built_package",
+)  # fmt: skip
+_ONCE = {  # by creation; an id is given when a unit is made
+    name: sql.SQL("u.id") for name in ("pulp_created", "pulp_last_updated", "pulp_id", "pk")
+}
+_DIGESTED = (Kind.PACKAGE, Kind.RELEASE_FILE, Kind.PACKAGE_INDEX)
+
+# Kinds that are known and not synced yet: their lists are empty, their filters exist.
+_NOT_BUILT: dict[Kind, tuple[str, ...]] = {
+    Kind.INSTALLER_PACKAGE: (
+        "package", "source", "version", "architecture", "section", "priority", "multi_arch",
+        *_FILTERED_IN_STANZA, "sha256",
+    ),
+    Kind.GENERIC: ("relative_path", "sha256"),
+    Kind.SOURCE_INDEX: ("component", "relative_path", "sha256"),
+    Kind.INSTALLER_FILE_INDEX: ("component", "architecture", "relative_path", "sha256"),
+    Kind.SOURCE_PACKAGE: (
+        "source", "version", "architecture", "format", "binary", "maintainer", "uploaders",
+        "homepage", "testsuite", "dgit", "standards_version", "package_list", "relative_path",
+        "vcs_browser", "vcs_arch", "vcs_bzr", "vcs_cvs", "vcs_darcs", "vcs_git", "vcs_hg",
+        "vcs_mtn", "vcs_snv", "build_depends", "build_depends_indep", "build_depends_arch",
+        "build_conflicts", "build_conflicts_indep", "build_conflicts_arch", "release",
+        "release_component",
+    ),
+    Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: ("source_package", "release_component"),
+}  # fmt: skip
+
+
+def kind_filters(kind: Kind) -> dict[str, Filter]:
+    """The filters of one kind's own fields."""
+    if kind in _NOT_BUILT:
+        return dict.fromkeys(_NOT_BUILT[kind], lambda _: FALSE)
+    filters: dict[str, Filter] = {
+        name: exact(column) for name, column in COLUMNS[kind].items() if name not in _ONLY_ORDERED
+    }
+    if kind in _DIGESTED:
+        filters["sha256"] = is_digest
+    if kind == Kind.PACKAGE:
+        filters |= text_filters("package", COLUMNS[kind]["package"])
+        filters |= {name: _in_stanza(_IN_STANZA[name]) for name in _FILTERED_IN_STANZA}
+    return filters
+
+
+def orderings(kind: Kind) -> dict[str, Condition]:
+    """What a kind's list can be ordered by."""
+    found = {**COLUMNS.get(kind, {}), **_ONCE}
+    found["timestamp_of_interest"] = sql.SQL("u.last_wanted")
+    if kind in _DIGESTED:
+        found["sha256"] = sql.Identifier("u", "sha256")
+    if kind == Kind.PACKAGE:
+        found |= {name: _field(field) for name, field in _IN_STANZA.items()}
+    return found
+
+
+LINK_ORDERINGS: dict[str, Condition] = {
+    **dict.fromkeys(
+        ("pulp_created", "pulp_last_updated"), sql.SQL("greatest(u.created, l.created)")
+    ),
+    **dict.fromkeys(("pulp_id", "pk"), sql.SQL("u.id")),
+    "index_architecture": sql.SQL("l.index_architecture"),
+}
+"""Of a link, u is its package and l its list."""
+
+
+def labels_filter() -> dict[str, Filter]:
+    """No unit has labels yet; a selection by labels is answered all the same."""
+    return {"pulp_label_select": label_filter(sql.SQL("'{}'::jsonb"))}
+
+
+def ids_filters(ids: UnitIds, kind: Kind) -> dict[str, Filter]:
+    """``pulp_id__in``, ``pulp_href__in`` and ``prn__in`` as conditions on a unit's row."""
+
+    def among(name: str) -> Filter:
+        def make(value: str) -> Condition:
+            found = [u.id for u in _read_ids(ids, name, value) if u.kind == kind]
+            return sql.SQL("u.id = ANY({}::bigint[])").format(sql.Literal(found))
+
+        return make
+
+    return {name: among(name) for name in GIVEN}
+
+
+def read_given(ids: UnitIds) -> list[UnitId] | None:
+    """The units of any kind that ``pulp_id__in`` and its like name; None: there is none of them."""
+    found: list[UnitId] | None = None
+    for name in GIVEN:
+        for value in request.args.getlist(name):
+            try:
+                units = _read_ids(ids, name, value)
+            except ValueError as e:
+                raise field_errors({name: [str(e)]}) from None
+            found = units if found is None else [u for u in found if u in set(units)]
+    return found
+
+
+# --- which versions -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The sets that the version parameters stand for."""
+
+    sets: tuple[Held, ...]
+    orphaned_for: int | None
+    is_empty: bool  # nothing can be in all of them
+
+
+def read_scope(tx: Tx) -> Scope:
+    """Read repository_version and its like, and orphaned_for, from this request's query."""
+    sets: list[Held | None] = []
+    for value in request.args.getlist("repository_version"):
+        sets.append(Held(read_place(tx, value)))
+    for value in request.args.getlist("repository_version_added"):
+        place = read_place(tx, value)
+        sets.append(Held(place, without=contents.find_previous(tx, place)))
+    for value in request.args.getlist("repository_version_removed"):
+        place = read_place(tx, value)
+        before = contents.find_previous(tx, place)
+        sets.append(None if before is None else Held(before, without=place))
+    for name in ("added_between", "removed_between"):
+        for value in request.args.getlist(name):
+            base, target = _read_two_places(tx, name, value)
+            added = name == "added_between"
+            sets.append(Held(target, without=base) if added else Held(base, without=target))
+    orphaned = [_read_minutes(value) for value in request.args.getlist("orphaned_for")]
+    kept = tuple(held for held in sets if held is not None)
+    return Scope(kept, max(orphaned, default=None), len(kept) < len(sets))
+
+
+def read_place(tx: Tx, value: str, *, or_repository: bool = False) -> Place:
+    """The version that an href or PRN names; of a repository its latest, where that may be given.
+
+    Raises:
+        Refusal: 400, as a list, if there is none.
+    """
+    ref = read_ref(value, VERSION, *([REPOSITORY] if or_repository else []))
+    place: Place | None = None
+    if ref.model == REPOSITORY:
+        row = repositories.find_repository_row(tx, ref.uuid)
+        place = None if row is None else Place(row["id"], row["latest"])
+    else:
+        named = (ref.uuid, ref.number) if ref.number is not None else None
+        named = named or repositories.list_version_places(tx, [ref.uuid]).get(ref.uuid)
+        version = None if named is None else repositories.find_version(tx, *named)
+        place = None if version is None else Place(version.repository, version.number)
+    if place is None:
+        word = "repository" if ref.model == REPOSITORY else "repositoryversion"
+        raise Refusal(400, [f"URI {value} not found for {word}."])
+    return place
+
+
+def read_two_parts(tx: Tx, name: str, value: str, kind: Kind) -> tuple[UnitId, Place]:
+    """A unit and the version to look at it in, joined by a comma."""
+    parts = value.split(",")
+    if len(parts) != 2 or not all(part.strip() for part in parts):
+        text = f"Must be the href of the {name} and of a repository or version, with a comma."
+        raise field_errors({name: [text]})
+    unit = read_unit(tx, name, parts[0], kind)
+    return unit, read_place(tx, parts[1], or_repository=True)
+
+
+def read_unit(tx: Tx, name: str, value: str, kind: Kind) -> UnitId:
+    """A unit that exists, of one kind.
+
+    Raises:
+        Refusal: 400 otherwise.
+    """
+    ref = read_ref(value, CONTENT[kind].model)
+    unit = api().unit_ids(tx).read(ref.uuid)
+    if unit is None or unit.kind != kind or unit not in contents.list_known(tx, [unit]):
+        raise Refusal(400, [f"URI {value} not found for {name.replace('_', '')}."])
+    return unit
+
+
+def _read_two_places(tx: Tx, name: str, value: str) -> tuple[Place, Place]:
+    parts = words(value)
+    if len(parts) != 2:
+        raise field_errors({name: ["Must be a base and a target version, with a comma."]})
+    return read_place(tx, parts[0]), read_place(tx, parts[1])
+
+
+def _read_minutes(value: str) -> int:
+    try:
+        return read_number(value)
+    except ValueError as e:
+        raise field_errors({"orphaned_for": [str(e)]}) from None
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def is_digest(value: str) -> Condition:
+    """Equal to a SHA-256 in hex."""
+    try:
+        digest = bytes.fromhex(value.strip())
+    except ValueError:
+        return FALSE
+    return sql.SQL("u.sha256 = {}").format(sql.Literal(digest))
+
+
+def _field(field: str) -> sql.Composed:
+    return sql.SQL("stanza_field(u.stanza, {})").format(sql.Literal(field))
+
+
+def _in_stanza(field: str) -> Filter:
+    """Equal to a field of the stanza; a search for the text alone spares most of the reading."""
+
+    def make(value: str) -> Condition:
+        return sql.SQL("strpos(u.stanza, {0}) > 0 AND {1} = {0}").format(
+            sql.Literal(value), _field(field)
+        )
+
+    return make
+
+
+def _read_ids(ids: UnitIds, name: str, value: str) -> list[UnitId]:
+    """Units by UUID, href or PRN; those that we never made are left out."""
+    found = []
+    for word in words(value):
+        if name == "pulp_id__in":
+            uuid = find_uuid(word)
+            if uuid is None:
+                raise ValueError("Enter a valid UUID.")
+            unit = ids.read(uuid)
+        else:
+            ref = read_ref(word, *KIND_OF_MODEL)
+            unit = ids.read(ref.uuid)
+            unit = unit if unit is not None and unit.kind == KIND_OF_MODEL[ref.model] else None
+        if unit is not None:
+            found.append(unit)
+    return found

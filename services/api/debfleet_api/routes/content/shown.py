@@ -1,0 +1,142 @@
+"""Content units and artifacts as clients know them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from debfleet.deb.packages import metadata_sha256, package_attributes
+from debfleet.identity import UnitIds
+from debfleet.model import Kind, prn
+from debfleet_api.hrefs import ARTIFACT, CONTENT, href, wire_time
+
+Row = Mapping[str, Any]
+
+# Pulp's names in "No … matches the given query."
+MODELS: Mapping[Kind, str] = {
+    Kind.PACKAGE: "Package",
+    Kind.INSTALLER_PACKAGE: "InstallerPackage",
+    Kind.GENERIC: "GenericContent",
+    Kind.RELEASE_FILE: "ReleaseFile",
+    Kind.PACKAGE_INDEX: "PackageIndex",
+    Kind.SOURCE_INDEX: "SourceIndex",
+    Kind.INSTALLER_FILE_INDEX: "InstallerFileIndex",
+    Kind.RELEASE: "Release",
+    Kind.RELEASE_ARCHITECTURE: "ReleaseArchitecture",
+    Kind.RELEASE_COMPONENT: "ReleaseComponent",
+    Kind.PACKAGE_RELEASE_COMPONENT: "PackageReleaseComponent",
+    Kind.SOURCE_PACKAGE: "SourcePackage",
+    Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: "SourcePackageReleaseComponent",
+}
+
+_CHECKSUMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+_ATTRIBUTES = (
+    "package", "source", "version", "architecture", "section", "priority", "origin", "tag", "bugs",
+    "essential", "build_essential", "installed_size", "maintainer", "original_maintainer",
+    "description", "description_md5", "homepage", "built_using", "auto_built_package",
+    "multi_arch", "breaks", "conflicts", "depends", "recommends", "suggests", "enhances",
+    "pre_depends", "provides", "replaces",
+)  # fmt: skip
+_PLAIN: Mapping[Kind, tuple[str, ...]] = {
+    Kind.RELEASE_FILE: ("codename", "suite", "distribution", "relative_path"),
+    Kind.PACKAGE_INDEX: ("component", "architecture", "relative_path"),
+    Kind.RELEASE: (
+        "codename", "suite", "distribution", "version", "origin", "label", "description",
+    ),
+    Kind.RELEASE_ARCHITECTURE: (
+        "architecture", "distribution", "base_architecture", "variant_architecture",
+    ),
+    Kind.RELEASE_COMPONENT: ("component", "distribution"),
+}  # fmt: skip
+
+
+def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
+    """A unit with all its fields; ``row`` is one of ``contents.list_units``."""
+    shown = _base(ids, kind, row)
+    if kind == Kind.PACKAGE:
+        return shown | _package(ids, row)
+    if kind == Kind.PACKAGE_RELEASE_COMPONENT:
+        return shown | {
+            "package": _href(Kind.PACKAGE, ids.uuid(Kind.PACKAGE, row["package"])),
+            "release_component": _href(
+                Kind.RELEASE_COMPONENT, ids.uuid(Kind.RELEASE_COMPONENT, row["release_component"])
+            ),
+        }
+    if "files" in row:
+        shown["artifacts"] = _artifacts(ids, row["files"])
+    shown |= {name: row[name] for name in _PLAIN[kind]}
+    if kind == Kind.RELEASE_COMPONENT:
+        shown["plain_component"] = row["component"].rpartition("/")[2]
+    return shown
+
+
+def show_any(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
+    """A unit as the list of all kinds shows it."""
+    files = row.get("files", {})
+    if kind == Kind.PACKAGE:
+        files = {row["relative_path"]: row["artifact"]}
+    return _base(ids, kind, row) | {"artifacts": _artifacts(ids, files)}
+
+
+def show_artifact(ids: UnitIds, row: Row) -> dict[str, Any]:
+    """An artifact; of its checksums we keep the one."""
+    uuid = ids.uuid(Kind.ARTIFACT, row["id"])
+    digest = row["sha256"].hex()
+    return {
+        "pulp_href": href(ARTIFACT, uuid),
+        "prn": prn(ARTIFACT, uuid),
+        "pulp_created": wire_time(row["created"]),
+        "pulp_last_updated": wire_time(row["created"]),
+        "file": f"artifact/{digest[:2]}/{digest[2:]}",
+        "size": row["size"],
+        **_checksums(digest),
+    }
+
+
+def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
+    if kind == Kind.PACKAGE_RELEASE_COMPONENT:
+        uuid = ids.uuid(kind, row["package"], row["list"])
+    else:
+        uuid = ids.uuid(kind, row["id"])
+    return {
+        "pulp_href": _href(kind, uuid),
+        "prn": prn(CONTENT[kind].model, uuid),
+        "pulp_created": wire_time(row["created"]),
+        # A unit never changes.
+        "pulp_last_updated": wire_time(row["created"]),
+        "pulp_labels": {},
+        "vuln_report": None,
+    }
+
+
+def _package(ids: UnitIds, row: Row) -> dict[str, Any]:
+    attributes = package_attributes(row["stanza"])
+    if attributes["installed_size"] is not None:
+        attributes["installed_size"] = str(attributes["installed_size"])
+    is_stored = row["artifact"] is not None
+    return {
+        "artifact": _artifact_href(ids, row["artifact"]),
+        "relative_path": row["relative_path"],
+        # As in Pulp, the checksums are the artifact's: null while it is not downloaded.
+        **_checksums(row["sha256"].hex() if is_stored else None),
+        **{name: attributes[name] for name in _ATTRIBUTES},
+        "signing_keys": None,
+        "metadata_sha256": metadata_sha256(row["stanza"]),
+    }
+
+
+def _artifacts(ids: UnitIds, files: Mapping[str, int | None]) -> dict[str, str | None]:
+    return {path: _artifact_href(ids, artifact) for path, artifact in files.items()}
+
+
+def _artifact_href(ids: UnitIds, artifact: int | None) -> str | None:
+    return None if artifact is None else href(ARTIFACT, ids.uuid(Kind.ARTIFACT, artifact))
+
+
+def _checksums(sha256: str | None) -> dict[str, str | None]:
+    return dict.fromkeys(_CHECKSUMS) | {"sha256": sha256}
+
+
+def _href(kind: Kind, uuid: UUID) -> str:
+    return href(CONTENT[kind].model, uuid)

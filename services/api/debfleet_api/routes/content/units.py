@@ -1,0 +1,254 @@
+"""Content units: lists and reads of every kind, and of all kinds together."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+from psycopg import sql
+
+from debfleet.db import contents
+from debfleet.db.connect import Tx
+from debfleet.db.contents import Held, Selection
+from debfleet.model import Kind
+from debfleet_api.answers import answer, chosen_fields
+from debfleet_api.errors import Refusal, field_errors, no_such, not_found
+from debfleet_api.filters import TRUE, read_selection, words
+from debfleet_api.hrefs import CONTENT, find_uuid
+from debfleet_api.paging import page_answer, read_page
+from debfleet_api.routes.content.filters import (
+    COLUMNS,
+    LINK_ORDERINGS,
+    SCOPES,
+    ids_filters,
+    kind_filters,
+    labels_filter,
+    orderings,
+    read_given,
+    read_scope,
+    read_two_parts,
+    read_unit,
+)
+from debfleet_api.routes.content.shown import MODELS, show_any, show_unit
+from debfleet_api.state import api
+
+blueprint = Blueprint("content", __name__)
+
+# Newest first, as a sync makes them: the order of the list of all kinds.
+_ALL_KINDS = (
+    Kind.PACKAGE_RELEASE_COMPONENT,
+    Kind.PACKAGE,
+    Kind.PACKAGE_INDEX,
+    Kind.RELEASE_COMPONENT,
+    Kind.RELEASE_ARCHITECTURE,
+    Kind.RELEASE,
+    Kind.RELEASE_FILE,
+)
+_LINK = Kind.PACKAGE_RELEASE_COMPONENT
+_CREATION = ("pulp_created", "pulp_last_updated", "pk", "pulp_id")  # one order: that of the ids
+_PATTERN_SECONDS = "SET LOCAL statement_timeout = '10s'"  # for a pattern from outside
+
+
+@blueprint.get("/content/")
+def list_content() -> Response:
+    """Units of all kinds, one kind after the other, within a kind newest first."""
+    extra = (*SCOPES, "pulp_type", "pulp_type__in", "pulp_id__in", "pulp_href__in", "prn__in")
+    page = read_page()
+    with api().db.transaction() as tx:
+        selection = read_selection(labels_filter(), dict.fromkeys(_CREATION, TRUE), TRUE, extra)
+        kinds, order = _kinds(), None
+        if _is_oldest_first():
+            kinds, order = kinds[::-1], sql.SQL("u.id")
+        given = read_given(api().unit_ids(tx))
+        if not _holds(tx, selection.where):
+            kinds = []
+        scope = read_scope(tx)
+        selections = [
+            Selection(
+                kind,
+                sets=scope.sets,
+                ids=None if given is None else tuple(u for u in given if u.kind == kind),
+                order=order,
+                orphaned_for=scope.orphaned_for,
+            )
+            for kind in kinds
+            if not scope.is_empty
+        ]
+        count, rows = contents.list_mixed(tx, selections, page.limit, page.offset)
+        shown = [show_any(api().unit_ids(tx), kind, row) for kind, row in rows]
+    return page_answer(page, count, shown)
+
+
+@blueprint.get("/content/deb/<endpoint>/")
+def list_kind(endpoint: str) -> Response:
+    """One page of the units of a kind, newest first."""
+    kind = _kind(endpoint)
+    page = read_page()
+    with api().db.transaction() as tx:
+        tx.execute(_PATTERN_SECONDS)
+        selection = _links(tx) if kind == _LINK else _units(tx, kind)
+        if selection is None:
+            return page_answer(page, 0, [])
+        found = contents.list_units(tx, selection, page.limit, page.offset)
+        shown = [show_unit(api().unit_ids(tx), kind, row) for row in found.rows]
+    return page_answer(page, found.count, shown)
+
+
+@blueprint.get("/content/deb/<endpoint>/<key>/")
+def read_content(endpoint: str, key: str) -> Response:
+    """One unit; a link only while some version holds it."""
+    kind = _kind(endpoint)
+    uuid = find_uuid(key)
+    if uuid is None:
+        raise not_found()
+    with api().db.transaction() as tx:
+        ids = api().unit_ids(tx)
+        unit = ids.read(uuid)
+        row = None
+        if unit is not None and unit.kind == kind and kind in _ALL_KINDS:
+            row = contents.find_unit(tx, unit)
+        if row is None:
+            raise no_such(MODELS[kind])
+        return answer(chosen_fields(show_unit(ids, kind, row)))
+
+
+def _kind(endpoint: str) -> Kind:
+    for kind, content in CONTENT.items():
+        if content.endpoint == endpoint:
+            return kind
+    raise not_found()
+
+
+def _units(tx: Tx, kind: Kind) -> Selection | None:
+    """What this request asks for of a kind that has rows; None: nothing can be in it."""
+    two_parts = [name for name, of in _READERS if of == kind]
+    filters = {**labels_filter(), **ids_filters(api().unit_ids(tx), kind), **kind_filters(kind)}
+    asked = read_selection(
+        filters, orderings(kind), sql.SQL("u.id DESC"), extra=(*SCOPES, *two_parts)
+    )
+    scope = read_scope(tx)
+    sets = scope.sets
+    conditions = [] if asked.where is TRUE else [asked.where]
+    for name in two_parts:
+        for value in request.args.getlist(name):
+            found = _READERS[name, kind](tx, value)
+            if found is None:
+                return None
+            if isinstance(found, Held):
+                sets = (*sets, found)
+            else:
+                conditions.append(sql.SQL("u.id = ANY({}::bigint[])").format(sql.Literal(found)))
+    if scope.is_empty or kind not in COLUMNS:
+        return None
+    return Selection(
+        kind,
+        sets=sets,
+        where=sql.SQL(" AND ").join(conditions) if conditions else None,
+        order=None if _is_newest_first() else asked.order,
+        orphaned_for=scope.orphaned_for,
+    )
+
+
+# --- links ------------------------------------------------------------------------------------
+
+
+def _links(tx: Tx) -> Selection | None:
+    """What this request asks for of package links, which are bits of packages in lists."""
+    extra = (*SCOPES, "package", "release_component", "pulp_id__in", "pulp_href__in", "prn__in")
+    asked = read_selection(labels_filter(), LINK_ORDERINGS, sql.SQL("u.id DESC"), extra)
+    if not _holds(tx, asked.where):
+        return None
+    scope = read_scope(tx)
+    ids = read_given(api().unit_ids(tx))
+    sets = scope.sets
+    for value in request.args.getlist("release_component"):
+        component = read_unit(tx, "release_component", value, Kind.RELEASE_COMPONENT)
+        sets = (*sets, Held(None, components=(component.id,)))
+    for value in request.args.getlist("package"):
+        package = read_unit(tx, "package", value, Kind.PACKAGE)
+        of_package = contents.list_links_of_package(tx, package.id)
+        ids = of_package if ids is None else [u for u in of_package if u in set(ids)]
+    if scope.is_empty:
+        return None
+    return Selection(
+        _LINK,
+        sets=sets,
+        ids=None if ids is None else tuple(u for u in ids if u.kind == _LINK),
+        order=None if _is_newest_first() else asked.order,
+        orphaned_for=scope.orphaned_for,
+    )
+
+
+# --- filters of two parts: a unit and the version in which it is looked at ---------------------
+
+
+def _packages_of_release(tx: Tx, value: str) -> Held | list[int] | None:
+    release, place = read_two_parts(tx, "release", value, Kind.RELEASE)
+    if not contents.holds(tx, place, release):
+        return None
+    components = contents.list_components_of_release(tx, place, release.id)
+    return Held(place, components=tuple(components))
+
+
+def _packages_of_component(tx: Tx, value: str) -> Held | list[int] | None:
+    component, place = read_two_parts(tx, "release_component", value, Kind.RELEASE_COMPONENT)
+    if not contents.holds(tx, place, component):
+        return None
+    return Held(place, components=(component.id,))
+
+
+def _releases_of_package(tx: Tx, value: str) -> Held | list[int] | None:
+    package, place = read_two_parts(tx, "package", value, Kind.PACKAGE)
+    return contents.list_releases_of_package(tx, place, package.id)
+
+
+def _components_of_package(tx: Tx, value: str) -> Held | list[int] | None:
+    package, place = read_two_parts(tx, "package", value, Kind.PACKAGE)
+    return contents.list_components_of_package(tx, place, package.id)
+
+
+_READERS = {
+    ("release", Kind.PACKAGE): _packages_of_release,
+    ("release_component", Kind.PACKAGE): _packages_of_component,
+    ("package", Kind.RELEASE): _releases_of_package,
+    ("package", Kind.RELEASE_COMPONENT): _components_of_package,
+}
+
+
+# --- small questions --------------------------------------------------------------------------
+
+
+def _kinds() -> list[Kind]:
+    """The kinds that ``pulp_type`` and ``pulp_type__in`` leave."""
+    names = {CONTENT[kind].name: kind for kind in CONTENT}
+    kinds = list(_ALL_KINDS)
+    for parameter in ("pulp_type", "pulp_type__in"):
+        for value in request.args.getlist(parameter):
+            wanted = words(value) if parameter.endswith("__in") else [value]
+            unknown = [w for w in wanted if w not in names]
+            if unknown:
+                text = f"Select a valid choice. {unknown[0]} is not one of the available choices."
+                raise field_errors({parameter: [text]})
+            kinds = [k for k in kinds if k in {names[w] for w in wanted}]
+    return kinds
+
+
+def _holds(tx: Tx, condition: sql.Composable) -> bool:
+    """A condition on nothing but what is the same for every unit (its labels)."""
+    row = tx.execute(sql.SQL("SELECT ({}) IS TRUE AS holds").format(condition)).fetchone()
+    return bool(row and row["holds"])
+
+
+def _ordering() -> list[str]:
+    return words(",".join(request.args.getlist("ordering")))
+
+
+def _is_newest_first() -> bool:
+    """Nothing else was asked for: the fast way."""
+    asked = _ordering()
+    return not asked or (asked[0].startswith("-") and asked[0][1:] in _CREATION)
+
+
+def _is_oldest_first() -> bool:
+    asked = _ordering()
+    if len(asked) > 1:
+        raise Refusal(400, {"ordering": ["All kinds together are ordered by one field."]})
+    return bool(asked) and asked[0] in _CREATION

@@ -1,0 +1,276 @@
+"""Remotes: where and what to sync from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response
+from psycopg import sql
+from pydantic import BeforeValidator, Field
+
+from debfleet.changes import Change
+from debfleet.db import repositories
+from debfleet.db.repositories import REMOTE_COLUMNS, SEALED
+from debfleet.model import prn
+from debfleet_api import asks
+from debfleet_api.answers import answer, chosen_fields, created
+from debfleet_api.bodies import (
+    Body,
+    Flag,
+    Labels,
+    Name,
+    Natural,
+    NoNames,
+    OptionalText,
+    Positive,
+    Seconds,
+    Text,
+    choice,
+    read_body,
+)
+from debfleet_api.errors import field_errors, no_such, not_found
+from debfleet_api.filters import (
+    Filter,
+    identity_filters,
+    list_page,
+    read_selection,
+    text_filters,
+    time_filters,
+    type_filters,
+)
+from debfleet_api.hrefs import REMOTE, find_uuid, href, wire_time
+from debfleet_api.label_filter import label_filter
+from debfleet_api.paging import page_answer, read_page
+from debfleet_api.remote_fields import (
+    read_architectures,
+    read_certificates,
+    read_gpgkey,
+    read_headers,
+    read_proxy_url,
+    read_url,
+)
+from debfleet_api.routes.labels import set_label, unset_label
+from debfleet_api.state import api
+
+blueprint = Blueprint("remotes", __name__)
+
+DEFAULT_CONCURRENCY = 20
+_PATH = "/remotes/deb/apt/"
+_READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated", "hidden_fields"})
+_WIRE = {"labels": "pulp_labels"}  # where a column is called otherwise
+
+
+def _or_null(check: Any) -> BeforeValidator:
+    return BeforeValidator(lambda v: None if v is None else check(v))
+
+
+class RemoteBody(Body):
+    """What a client may send."""
+
+    name: Name
+    url: Annotated[str, BeforeValidator(read_url)]
+    distributions: Text
+    components: OptionalText = None
+    architectures: Annotated[str | None, _or_null(read_architectures)] = None
+    policy: Annotated[str, choice("immediate", "on_demand", "streamed")] = "immediate"
+    sync_sources: Flag = False
+    sync_udebs: Flag = False
+    sync_installer: Flag = False
+    gpgkey: Annotated[str | None, _or_null(read_gpgkey)] = None
+    ignore_missing_package_indices: Flag = False
+    pulp_labels: Labels = Field(default_factory=dict)
+    tls_validation: Flag = True
+    ca_cert: Annotated[str | None, _or_null(read_certificates)] = None
+    client_cert: Annotated[str | None, _or_null(read_certificates)] = None
+    client_key: OptionalText = None
+    username: OptionalText = None
+    password: OptionalText = None
+    proxy_url: Annotated[str | None, _or_null(read_proxy_url)] = None
+    proxy_username: OptionalText = None
+    proxy_password: OptionalText = None
+    max_retries: Natural = None
+    total_timeout: Seconds = None
+    connect_timeout: Seconds = None
+    sock_connect_timeout: Seconds = None
+    sock_read_timeout: Seconds = None
+    headers: Annotated[list[dict[str, str]] | None, _or_null(read_headers)] = None
+    download_concurrency: Positive = None
+    rate_limit: Positive = None
+    excluded_package_metadata_fields: NoNames = Field(default_factory=list)
+
+
+@blueprint.get(_PATH)
+def list_remotes() -> Response:
+    """One page of remotes."""
+    return _page({}, render_remote)
+
+
+@blueprint.get("/remotes/")
+def list_all_remotes() -> Response:
+    """One page of remotes of every type; there is one type."""
+    return _page(type_filters("deb.apt-remote"), _render_base)
+
+
+@blueprint.post(_PATH)
+def add_remote() -> Response:
+    """201 with the new remote."""
+    body = read_body(RemoteBody, read_only=_READ_ONLY)
+    values = _columns(dict(body))
+    _check_proxy(values)
+    row = api().db.run(lambda tx: repositories.add_remote(tx, _sealed(values)))
+    return created(render_remote(row))
+
+
+@blueprint.get(f"{_PATH}<key>/")
+def read_remote(key: str) -> Response:
+    """One remote."""
+    return answer(chosen_fields(render_remote(_row(key))))
+
+
+@blueprint.put(f"{_PATH}<key>/")
+def replace_remote(key: str) -> Response:
+    """As a PATCH that names the required fields; only ``policy`` goes back to its default."""
+    row = _row(key)
+    body = read_body(RemoteBody, read_only=_READ_ONLY)
+    return _change(row, {"policy": "immediate"} | body.given())
+
+
+@blueprint.patch(f"{_PATH}<key>/")
+def update_remote(key: str) -> Response:
+    """200 if nothing would change, else 202 and a task."""
+    row = _row(key)
+    return _change(row, read_body(RemoteBody, partial=True, read_only=_READ_ONLY).given())
+
+
+@blueprint.delete(f"{_PATH}<key>/")
+def delete_remote(key: str) -> Response:
+    """202 and a task; repositories that used it have no remote then."""
+    return asks.change(Change("remotes", "delete", _row(key)["uuid"]))
+
+
+@blueprint.post(f"{_PATH}<key>/set_label/")
+def set_remote_label(key: str) -> Response:
+    """201, at once."""
+    return set_label("remotes", _uuid(key), "AptRemote")
+
+
+@blueprint.post(f"{_PATH}<key>/unset_label/")
+def unset_remote_label(key: str) -> Response:
+    """201 with what the label was, at once."""
+    return unset_label("remotes", _row(key)["uuid"])
+
+
+def render_remote(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A remote as clients know it; what is sealed is only told to be set."""
+    hidden = ("client_key", "proxy_username", "proxy_password", "username", "password")
+    return {
+        "pulp_href": href(REMOTE, row["uuid"]),
+        "prn": prn(REMOTE, row["uuid"]),
+        "pulp_created": wire_time(row["created"]),
+        "pulp_last_updated": wire_time(row["updated"]),
+        "name": row["name"],
+        "url": row["url"],
+        "pulp_labels": row["labels"],
+        "policy": row["policy"],
+        "hidden_fields": [{"name": n, "is_set": bool(row[n])} for n in hidden],
+        **{n: row[n] for n in (*_BASE, *_OF_DEBIAN)},
+    }
+
+
+def _render_base(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What remotes of every type have."""
+    return {n: value for n, value in render_remote(row).items() if n not in _OF_DEBIAN}
+
+
+_BASE = (
+    "ca_cert", "client_cert", "tls_validation", "proxy_url", "max_retries", "total_timeout",
+    "connect_timeout", "sock_connect_timeout", "sock_read_timeout", "headers",
+    "download_concurrency", "rate_limit",
+)  # fmt: skip
+_OF_DEBIAN = (
+    "distributions", "components", "architectures", "sync_sources", "sync_udebs",
+    "sync_installer", "gpgkey", "ignore_missing_package_indices",
+    "excluded_package_metadata_fields",
+)  # fmt: skip
+
+
+def _page(
+    more: Mapping[str, Filter], render: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> Response:
+    column = {c: sql.Identifier("remotes", c) for c in (*REMOTE_COLUMNS, "created", "updated")}
+    uuid = sql.Identifier("remotes", "uuid")
+    filters = {
+        **text_filters("name", column["name"]),
+        **time_filters("pulp_last_updated", column["updated"]),
+        **identity_filters(REMOTE, uuid),
+        "pulp_label_select": label_filter(column["labels"]),
+        **more,
+    }
+    plain = set(REMOTE_COLUMNS) - set(SEALED) - {"labels", "headers"}
+    orderings = {c: column[c] for c in plain} | {
+        "pulp_created": column["created"],
+        "pulp_last_updated": column["updated"],
+        "pulp_id": uuid,
+        "pk": uuid,
+    }
+    selection = read_selection(filters, orderings, sql.SQL("remotes.id DESC"))
+    page = read_page()
+    with api().db.transaction() as tx:
+        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("remotes"), selection, page)
+    return page_answer(page, count, [render(r) for r in rows])
+
+
+def _uuid(key: str) -> UUID:
+    uuid = find_uuid(key)
+    if uuid is None:
+        raise not_found()
+    return uuid
+
+
+def _row(key: str) -> dict[str, Any]:
+    uuid = _uuid(key)
+    with api().db.transaction() as tx:
+        row = repositories.find_remote_row(tx, uuid)
+    if row is None:
+        raise no_such("AptRemote")
+    return row
+
+
+def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Wire names to columns; a concurrency that is not given is the one we use."""
+    values = {c: given[w] for c in REMOTE_COLUMNS if (w := _WIRE.get(c, c)) in given}
+    if "download_concurrency" in values and values["download_concurrency"] is None:
+        values["download_concurrency"] = DEFAULT_CONCURRENCY
+    return values
+
+
+def _sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    seal = api().sealer.seal
+    return {n: seal(v) if n in SEALED and v is not None else v for n, v in values.items()}
+
+
+def _opened(row: Mapping[str, Any]) -> dict[str, Any]:
+    reveal = api().sealer.open
+    return {c: reveal(row[c]) if c in SEALED and row[c] else row[c] for c in REMOTE_COLUMNS}
+
+
+def _change(row: Mapping[str, Any], given: Mapping[str, Any]) -> Response:
+    held = _opened(row)
+    changed = {c: v for c, v in _columns(given).items() if v != held[c]}
+    if not changed:
+        return answer(render_remote(row))
+    _check_proxy(held | changed)
+    return asks.change(Change("remotes", "update", row["uuid"], _sealed(changed)))
+
+
+def _check_proxy(values: Mapping[str, Any]) -> None:
+    name, password = values["proxy_username"], values["proxy_password"]
+    if (name is None) != (password is None):
+        text = "proxy_username and proxy_password must be given together."
+    elif name is not None and values["proxy_url"] is None:
+        text = "proxy_username and proxy_password need a proxy_url."
+    else:
+        return
+    raise field_errors({"non_field_errors": [text]})

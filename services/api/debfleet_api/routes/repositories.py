@@ -1,0 +1,301 @@
+"""Repositories: named series of versions; sync and modify make the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response
+from psycopg import sql
+from pydantic import BeforeValidator, Field
+
+from debfleet.changes import Change
+from debfleet.db import contents, repositories
+from debfleet.db.connect import Tx
+from debfleet.db.repositories import REPOSITORY_COLUMNS
+from debfleet.model import prn
+from debfleet_api import asks
+from debfleet_api.answers import answer, chosen_fields, created
+from debfleet_api.bodies import (
+    Body,
+    Flag,
+    Labels,
+    Name,
+    Names,
+    NoOverrides,
+    OptionalText,
+    Positive,
+    not_built,
+    read_body,
+    read_text,
+    refuse,
+)
+from debfleet_api.errors import no_such, not_found
+from debfleet_api.filters import (
+    Condition,
+    Filter,
+    identity_filters,
+    list_page,
+    literal,
+    number_filters,
+    read_ref,
+    read_selection,
+    text_filters,
+    type_filters,
+)
+from debfleet_api.hrefs import (
+    REMOTE,
+    REPOSITORY,
+    SIGNING_SERVICE,
+    find_uuid,
+    href,
+    version_href,
+    wire_time,
+)
+from debfleet_api.label_filter import label_filter
+from debfleet_api.paging import page_answer, read_page
+from debfleet_api.references import find_remote, find_signing_service, read_units
+from debfleet_api.routes.labels import set_label, unset_label
+from debfleet_api.state import api
+
+blueprint = Blueprint("repositories", __name__)
+
+_PATH = "/repositories/deb/apt/"
+_READ_ONLY = frozenset(
+    {"pulp_href", "prn", "pulp_created", "pulp_last_updated", "versions_href",
+     "latest_version_href"}
+)  # fmt: skip
+_SIGNERS = "signing_service_release_overrides"
+_OVERRIDES = {
+    _SIGNERS,
+    "package_signing_fingerprint_release_overrides",
+}
+
+
+def _read_overrides(value: Any) -> dict[str, UUID | None]:
+    """By distribution the service that signs it; none where null or "" takes one away."""
+    if not isinstance(value, dict):
+        refuse(f'Expected a dictionary of items but got type "{type(value).__name__}".')
+    return {read_text(k): find_signing_service(v or None) for k, v in value.items()}
+
+
+class RepositoryBody(Body):
+    """What a client may send."""
+
+    name: Name
+    description: OptionalText = None
+    pulp_labels: Labels = Field(default_factory=dict)
+    retain_repo_versions: Positive = None
+    remote: Annotated[UUID | None, BeforeValidator(find_remote)] = None
+    retain_checkpoints: Annotated[int | None, not_built(None)] = None
+    autopublish: Flag = False
+    publish_upstream_release_fields: Flag = True
+    signing_service: Annotated[UUID | None, BeforeValidator(find_signing_service)] = None
+    signing_service_release_overrides: Annotated[
+        dict[str, UUID | None],
+        BeforeValidator(_read_overrides),
+        Field(json_schema_extra={"type": "object"}),
+    ] = Field(default_factory=dict)
+    package_signing_service: Annotated[str | None, not_built(None)] = None
+    package_signing_fingerprint: Annotated[str | None, not_built(None)] = None
+    package_signing_fingerprint_release_overrides: NoOverrides = Field(default_factory=dict)
+    excluded_package_metadata_fields: Names = Field(default_factory=list)
+
+
+@blueprint.get(_PATH)
+def list_repositories() -> Response:
+    """One page of repositories."""
+    return _page({}, render_repository)
+
+
+@blueprint.get("/repositories/")
+def list_all_repositories() -> Response:
+    """One page of repositories of every type; there is one type."""
+    return _page(type_filters("deb.deb"), _render_base)
+
+
+@blueprint.post(_PATH)
+def add_repository() -> Response:
+    """201 with the new repository, which has its empty version 0."""
+    values = _columns(dict(read_body(RepositoryBody, read_only=_READ_ONLY)))
+    row = api().db.run(lambda tx: repositories.add_repository(tx, values))
+    return created(render_repository(row))
+
+
+@blueprint.get(f"{_PATH}<key>/")
+def read_repository(key: str) -> Response:
+    """One repository."""
+    return answer(chosen_fields(render_repository(repository_row(key))))
+
+
+@blueprint.put(f"{_PATH}<key>/")
+def replace_repository(key: str) -> Response:
+    """As a PATCH that names the required field; always a change, as with Pulp.
+
+    ``autopublish`` goes back to its default.
+    """
+    row = repository_row(key)
+    body = read_body(RepositoryBody, read_only=_READ_ONLY)
+    return _change(row, {"autopublish": False} | body.given(), is_change=True)
+
+
+@blueprint.patch(f"{_PATH}<key>/")
+def update_repository(key: str) -> Response:
+    """200 if nothing would change, else 202 and a task."""
+    row = repository_row(key)
+    given = read_body(RepositoryBody, partial=True, read_only=_READ_ONLY).given()
+    return _change(row, given, is_change=bool(_OVERRIDES & given.keys()))
+
+
+@blueprint.delete(f"{_PATH}<key>/")
+def delete_repository(key: str) -> Response:
+    """202 and a task; its versions go with it."""
+    return asks.change(Change("repositories", "delete", repository_row(key)["uuid"]))
+
+
+@blueprint.post(f"{_PATH}<key>/set_label/")
+def set_repository_label(key: str) -> Response:
+    """201, at once."""
+    return set_label("repositories", _uuid(key), "AptRepository")
+
+
+@blueprint.post(f"{_PATH}<key>/unset_label/")
+def unset_repository_label(key: str) -> Response:
+    """201 with what the label was, at once."""
+    return unset_label("repositories", repository_row(key)["uuid"])
+
+
+def render_repository(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A repository as clients know it."""
+    path = href(REPOSITORY, row["uuid"])
+    remote, service = row["remote_uuid"], row["signing_service"]
+    return {
+        "pulp_href": path,
+        "prn": prn(REPOSITORY, row["uuid"]),
+        "pulp_created": wire_time(row["created"]),
+        "pulp_last_updated": wire_time(row["updated"]),
+        "versions_href": f"{path}versions/",
+        "pulp_labels": row["labels"],
+        "latest_version_href": version_href(row["uuid"], row["latest"]),
+        "name": row["name"],
+        "description": row["description"],
+        "retain_repo_versions": row["retain_repo_versions"],
+        "retain_checkpoints": row["retain_checkpoints"],
+        "remote": None if remote is None else href(REMOTE, remote),
+        "autopublish": row["autopublish"],
+        "publish_upstream_release_fields": row["publish_upstream_release_fields"],
+        "signing_service": None if service is None else href(SIGNING_SERVICE, service),
+        "signing_service_release_overrides": {
+            dist: href(SIGNING_SERVICE, UUID(uuid))
+            for dist, uuid in row["signing_service_release_overrides"].items()
+        },
+        "package_signing_fingerprint_release_overrides": row[
+            "package_signing_fingerprint_release_overrides"
+        ],
+        "package_signing_service": row["package_signing_service"],
+        "package_signing_fingerprint": row["package_signing_fingerprint"],
+        "excluded_package_metadata_fields": row["excluded_package_metadata_fields"],
+    }
+
+
+def _render_base(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What repositories of every type have."""
+    whole = render_repository(row)
+    return {name: whole[name] for name in _BASE}
+
+
+_BASE = (
+    "pulp_href", "prn", "pulp_created", "pulp_last_updated", "versions_href", "pulp_labels",
+    "latest_version_href", "name", "description", "retain_repo_versions", "retain_checkpoints",
+    "remote",
+)  # fmt: skip
+
+
+def repository_row(key: str) -> dict[str, Any]:
+    """The repository that a path names; answers 404 where there is none."""
+    uuid = _uuid(key)
+    with api().db.transaction() as tx:
+        row = repositories.find_repository_row(tx, uuid)
+    if row is None:
+        raise no_such("AptRepository")
+    return row
+
+
+_COLUMNS: dict[str, Condition] = {
+    c: sql.Identifier("r", c)
+    for c in ("name", "description", "retain_repo_versions", "retain_checkpoints", "autopublish")
+}
+_ORDERINGS: dict[str, Condition] = _COLUMNS | {
+    "pulp_created": sql.Identifier("r", "created"),
+    "pulp_last_updated": sql.Identifier("r", "updated"),
+    "pulp_id": sql.Identifier("r", "uuid"),
+    "pk": sql.Identifier("r", "uuid"),
+}
+_SELECTED = sql.SQL(
+    "r.*, m.uuid AS remote_uuid,"
+    " (SELECT max(v.number) FROM repository_versions v WHERE v.repository = r.id) AS latest"
+)
+_SOURCE = sql.SQL("repositories r LEFT JOIN remotes m ON m.id = r.remote")
+
+
+def _page(
+    filters: Mapping[str, Filter], render: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> Response:
+    page = read_page()
+    with api().db.transaction() as tx:
+        selection = read_selection({**_filters(tx), **filters}, _ORDERINGS, sql.SQL("r.id DESC"))
+        count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
+    return page_answer(page, count, [render(r) for r in rows])
+
+
+def _filters(tx: Tx) -> dict[str, Filter]:
+    remote = sql.Identifier("m", "uuid")
+
+    def of_remote(value: str) -> Condition:
+        if value == "null":
+            return sql.SQL("{} IS NULL").format(remote)
+        return sql.SQL("{} = {}").format(remote, literal(read_ref(value, REMOTE).uuid))
+
+    def holding(*, latest: bool) -> Filter:
+        def make(value: str) -> Condition:
+            found = contents.find_repositories(tx, read_units(tx, [value]), latest=latest)
+            return sql.SQL("r.id = ANY({})").format(literal(found))
+
+        return make
+
+    return {
+        **text_filters("name", _COLUMNS["name"]),
+        **number_filters("retain_repo_versions", _COLUMNS["retain_repo_versions"]),
+        **number_filters("retain_checkpoints", _COLUMNS["retain_checkpoints"]),
+        **identity_filters(REPOSITORY, sql.Identifier("r", "uuid")),
+        "pulp_label_select": label_filter(sql.Identifier("r", "labels")),
+        "remote": of_remote,
+        "with_content": holding(latest=False),
+        "latest_with_content": holding(latest=True),
+    }
+
+
+def _uuid(key: str) -> UUID:
+    uuid = find_uuid(key)
+    if uuid is None:
+        raise not_found()
+    return uuid
+
+
+def _columns(given: Mapping[str, Any], held: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Wire names to columns; overrides are merged into those that are ``held``."""
+    wire = {"labels": "pulp_labels"}
+    values = {c: given[w] for c in REPOSITORY_COLUMNS if (w := wire.get(c, c)) in given}
+    if (overrides := values.get(_SIGNERS)) is not None:
+        merged = {**(held or {}), **overrides}
+        values[_SIGNERS] = {dist: str(uuid) for dist, uuid in merged.items() if uuid is not None}
+    return values
+
+
+def _change(row: Mapping[str, Any], given: Mapping[str, Any], *, is_change: bool) -> Response:
+    held = {**row, "remote": row["remote_uuid"]}
+    changed = {c: v for c, v in _columns(given, row[_SIGNERS]).items() if v != held[c]}
+    if not changed and not is_change:
+        return answer(render_repository(row))
+    return asks.change(Change("repositories", "update", row["uuid"], changed))

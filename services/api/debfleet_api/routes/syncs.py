@@ -1,0 +1,151 @@
+"""What makes a repository's next version: sync and modify."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from flask import Blueprint, Response
+from pydantic import BeforeValidator, Field
+
+from debfleet.db import contents, repositories
+from debfleet.db.connect import Tx
+from debfleet.db.slots import scope_of
+from debfleet.db.tasks import NewTask
+from debfleet.identity import UnitId
+from debfleet.model import prn
+from debfleet.reports import FROM_THE_START
+from debfleet_api import asks
+from debfleet_api.bodies import Body, Flag, Items, OptionalText, not_built, read_body
+from debfleet_api.errors import field_errors
+from debfleet_api.hrefs import REMOTE, REPOSITORY, VERSION, find_ref
+from debfleet_api.references import find_remote, find_unit
+from debfleet_api.routes.repositories import repository_row
+from debfleet_api.state import api
+
+blueprint = Blueprint("syncs", __name__)
+
+_PATH = "/repositories/deb/apt/<key>/"
+
+
+class SyncBody(Body):
+    """What to sync from, and how."""
+
+    remote: Annotated[UUID | None, BeforeValidator(find_remote)] = None
+    mirror: Flag = False
+    optimize: Flag = True
+
+
+class ModifyBody(Body):
+    """What the next version has more and less than its base."""
+
+    add_content_units: Items = Field(default_factory=list)
+    remove_content_units: Items = Field(default_factory=list)
+    base_version: OptionalText = None
+    overwrite: Flag = True
+    distribution: Annotated[str | None, not_built(None)] = None
+    component: Annotated[str | None, not_built(None)] = None
+
+
+@blueprint.post(f"{_PATH}sync/")
+def sync(key: str) -> Response:
+    """202 and a task; what is wrong with the remote fails the task, not the call."""
+    row = repository_row(key)
+    body = read_body(SyncBody)
+    remote = body.remote or row["remote_uuid"]
+    if remote is None:
+        text = "This field is required since a remote is not set on the repository."
+        raise field_errors({"remote": [text]})
+    with api().db.transaction() as tx:
+        found = repositories.find_remote_row(tx, remote)
+    if found is None:
+        raise field_errors({"remote": ["Invalid hyperlink - Object does not exist."]})
+    args = {
+        "repository": row["id"],
+        "remote": found["id"],
+        "mirror": body.mirror,
+        "optimize": body.optimize,
+    }
+    return asks.ask(
+        NewTask(
+            kind="sync",
+            name="pulp_deb.app.tasks.synchronizing.synchronize",
+            args=args,
+            exclusive=[prn(REPOSITORY, row["uuid"])],
+            shared=[prn(REMOTE, remote)],
+            scope=scope_of(found["id"]),
+            reports=FROM_THE_START,
+        )
+    )
+
+
+@blueprint.post(f"{_PATH}modify/")
+def modify(key: str) -> Response:
+    """202 and a task; every unit named must exist."""
+    row = repository_row(key)
+    body = read_body(ModifyBody)
+    with api().db.transaction() as tx:
+        add = _units(tx, "add_content_units", body.add_content_units)
+        everything = body.remove_content_units == ["*"]
+        if "*" in body.remove_content_units and not everything:
+            text = "Cannot supply content units and '*'."
+            raise field_errors({"remove_content_units": [text]})
+        remove = [] if everything else body.remove_content_units
+        removed = _units(tx, "remove_content_units", remove)
+        base = _base(tx, body.base_version)
+    args = {
+        "repository": row["id"],
+        "base_version": None if base is None else base[1],
+        "add": [_packed(u) for u in add],
+        "remove": "*" if everything else [_packed(u) for u in removed],
+        "overwrite": body.overwrite,
+    }
+    if base is not None and base[0] != row["id"]:
+        text = "The base version must be one of this repository's."
+        raise field_errors({"base_version": [text]})
+    return asks.ask(
+        NewTask(
+            kind="modify",
+            name="pulp_deb.app.tasks.signing.signed_add_and_remove",
+            args=args,
+            exclusive=[prn(REPOSITORY, row["uuid"])],
+        )
+    )
+
+
+def _packed(unit: UnitId) -> list[int]:
+    return [int(unit.kind), unit.id, unit.list]
+
+
+def _units(tx: Tx, field: str, values: list[Any]) -> list[UnitId]:
+    """Answers 400 naming the units that do not exist."""
+    found: dict[str, UnitId | None] = {}
+    for value in values:
+        if not isinstance(value, str) or not (ref := find_ref(value)):
+            raise field_errors({field: [f"URI not valid: {value}"]})
+        found[value] = find_unit(tx, value) if ref else None
+    known = contents.list_known(tx, [u for u in found.values() if u is not None])
+    missing = [v for v, u in found.items() if u is None or u not in known]
+    if missing:
+        shown = f"{missing[:100]}" + (f" and {len(missing) - 100} more" * (len(missing) > 100))
+        text = f"Could not find the following content units: {shown}"
+        raise field_errors({field: [text]})
+    return [u for u in found.values() if u is not None]
+
+
+def _base(tx: Tx, value: str | None) -> tuple[int, int] | None:
+    """Repository and number of the version to start from."""
+    if value is None:
+        return None
+    ref = find_ref(value)
+    if ref is None:
+        raise field_errors({"base_version": ["Invalid hyperlink - No URL match."]})
+    if ref.model != VERSION:
+        raise field_errors({"base_version": ["Invalid hyperlink - Incorrect URL match."]})
+    place = (ref.uuid, ref.number) if ref.number is not None else None
+    if place is None:
+        place = repositories.list_version_places(tx, [ref.uuid]).get(ref.uuid)
+    version = None if place is None else repositories.find_version(tx, *place)
+    if version is None:
+        raise field_errors({"base_version": ["Invalid hyperlink - Object does not exist."]})
+    return version.repository, version.number

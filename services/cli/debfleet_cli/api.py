@@ -1,0 +1,26 @@
+"""Answer the REST API at DEBFLEET_API_ADDRESS (or --address), until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+
+from debfleet.config import read_settings
+from debfleet.log import start_logging
+from debfleet_api.main import run_api
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``debfleet api``."""
+    parser.add_argument("--address", metavar="HOST:PORT", help="instead of DEBFLEET_API_ADDRESS")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop; returns the exit status."""
+    settings = read_settings(os.environ)
+    if args.address:
+        settings = dataclasses.replace(settings, api_address=args.address)
+    settings.need("database_url", "store_url", "secret_key")
+    start_logging(settings.log_level, "api")
+    return run_api(settings) or 0

@@ -1,0 +1,34 @@
+"""What every request works with; made by ``create_app``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from debfleet.config import Settings
+from debfleet.db.served import Grace
+from debfleet.store import Store
+from debfleet_content.database import Reader
+from debfleet_content.listing import Listings
+from debfleet_content.resolve import Known
+
+if TYPE_CHECKING:
+    from debfleet_content.through import Through
+
+
+@dataclass(frozen=True)
+class Content:
+    """One content process."""
+
+    settings: Settings
+    reader: Reader
+    store: Store
+    through: Through
+    listings: Listings
+    grace: Grace
+    known: Known
+
+
+CONTENT: web.AppKey[Content] = web.AppKey("content")

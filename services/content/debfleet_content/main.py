@@ -1,0 +1,125 @@
+"""The content service as a process: one event loop, heartbeats, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from uuid import UUID, uuid4
+
+import psycopg
+from aiohttp import web
+
+from debfleet.config import Settings
+from debfleet.db import processes
+from debfleet.db.connect import Database
+from debfleet.errors import ConfigError
+from debfleet.sealed import Sealer
+from debfleet.store import open_store
+from debfleet_content.app import create_app
+from debfleet_content.database import Reader
+from debfleet_content.through import Through
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 8
+_PATIENCE_SECONDS = 5.0  # that a request waits for a connection
+_THREADS = 32  # that open and read files
+_KEEP_ALIVE_SECONDS = 75.0
+
+
+def run_content(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status.
+
+    Raises:
+        ConfigError: A setting is missing, or nothing can listen at the address.
+    """
+    settings.need("database_url", "store_url", "secret_key")
+    asyncio.run(_run(settings))
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Serving(settings) as serving:
+        log.info("content.started", extra={"address": serving.address})
+        await stop.wait()
+        log.info("content.stopping")
+    log.info("content.stopped")
+
+
+class Serving:
+    """A context in which the service listens; transfers may end within the grace time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self.address = ""  # HOST:PORT, once it listens
+
+    async def __aenter__(self) -> Serving:
+        settings = self._settings
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+        async with AsyncExitStack() as stack:
+            store = open_store(settings.store_url, settings.work_directory)
+            db = stack.enter_context(
+                Database(settings.database_url, name="debfleet content", patience=_PATIENCE_SECONDS)
+            )
+            reader = Reader(settings.database_url, size=_CONNECTIONS, patience=_PATIENCE_SECONDS)
+            await reader.open()
+            stack.push_async_callback(reader.close)
+            process = uuid4()
+            heart = asyncio.create_task(_beat(db, settings, process))
+            stack.push_async_callback(_end_heart, heart, db, process)
+            sealer = Sealer(settings.secret_key)
+            through = Through(settings, db, store, sealer, process)
+            stack.push_async_callback(through.close)
+            app = create_app(settings, reader, db, store, through)
+            runner = web.AppRunner(
+                app,
+                access_log=None,
+                shutdown_timeout=max(settings.grace_seconds, 0.1),  # aiohttp takes 0 for no end
+                keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            self.address = await _listen(runner, settings.content_address)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+
+async def _listen(runner: web.AppRunner, address: str) -> str:
+    host, _, port = address.rpartition(":")
+    site = web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024)
+    try:
+        await site.start()
+    except OSError as e:
+        raise ConfigError(f"DEBFLEET_CONTENT_ADDRESS {address}: {e.strerror or e}") from e
+    return f"{host}:{runner.addresses[0][1]}"
+
+
+async def _beat(db: Database, settings: Settings, process: UUID) -> None:
+    name = processes.process_name()
+    while True:
+        try:
+            await asyncio.to_thread(db.run, lambda tx: processes.beat(tx, process, "content", name))
+        except psycopg.Error as e:
+            log.warning("heartbeat.missed", extra={"reason": str(e)})
+        await asyncio.sleep(settings.heartbeat_seconds)
+
+
+async def _end_heart(heart: asyncio.Task[None], db: Database, process: UUID) -> None:
+    heart.cancel()
+    with suppress(asyncio.CancelledError):
+        await heart
+    try:
+        await asyncio.to_thread(db.run, lambda tx: processes.end_process(tx, process))
+    except psycopg.Error as e:
+        log.warning("heartbeat.missed", extra={"reason": str(e)})

@@ -1,0 +1,180 @@
+"""What directories a publication has below ``dists/``, and which indices lie in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from debfleet.config import Settings
+from debfleet.db import publications
+from debfleet.db.connect import Tx
+from debfleet.db.publications import Origin, Publication, Structure
+from debfleet.deb.paths import index_directory, plain_component, safe_path
+from debfleet.deb.publish import ReleaseFields
+
+SIMPLE, SIMPLE_COMPONENT = "default", "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One Packages file to write."""
+
+    path: str  # below the publication's root
+    components: tuple[int, ...] | None  # ids of release components; none: the whole version
+    component: str  # its directory's name
+    architecture: str
+    is_empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dist:
+    """One directory below ``dists/``, with a Release file."""
+
+    name: str  # the distribution
+    directory: str  # dists/<name>
+    components: tuple[str, ...]  # full names, as Release says them
+    architectures: tuple[str, ...]
+    indices: tuple[Index, ...]
+    is_simple: bool = False
+    release: dict[str, Any] | None = None  # the columns of its release unit
+
+    def sources(self) -> Iterator[str]:
+        """Paths of its Sources files."""
+        for name in dict.fromkeys(plain_component(c) for c in self.components):
+            yield f"{self.directory}/{name}/source/Sources"
+
+
+@dataclass(frozen=True, slots=True)
+class Dists:
+    """All of them, and what has no place."""
+
+    dists: tuple[Dist, ...]
+    foreign: dict[str, int] = field(default_factory=dict)  # packages left out, by distribution
+    hidden: str = ""  # the distribution that a simple publication takes the place of
+
+
+def read_dists(
+    tx: Tx, settings: Settings, repository: int, number: int, *, simple: bool, structured: bool
+) -> Dists:
+    """What a version is to be published as; the same each time, since versions do not change.
+
+    Raises:
+        UnsafePath: A distribution is named like a way out of the tree.
+    """
+    found: list[Dist] = []
+    foreign: dict[str, int] = {}
+    hidden = ""
+    if structured:
+        structure = publications.get_structure(tx, repository, number)
+        names = dict.fromkeys(c.distribution.strip("/") for c in structure.components)
+        found = [_structured(structure, name) for name in names]
+        foreign = {d.name: n for d in found if (n := _count_foreign(structure, d))}
+        if simple and any(d.name == SIMPLE for d in found):
+            hidden = SIMPLE
+            found = [d for d in found if d.name != SIMPLE]
+            foreign.pop(SIMPLE, None)
+        if not found and not simple:
+            found = [_placeholder(settings)]
+    if simple:
+        found.append(_simple(publications.count_architectures(tx, repository, number)))
+    return Dists(tuple(found), foreign, hidden)
+
+
+def release_fields(
+    dist: Dist, publication: Publication, origin: Origin, settings: Settings
+) -> ReleaseFields:
+    """What the Release file of a dist says of itself."""
+    digests = tuple(
+        name
+        for name in ("md5", "sha1", "sha256", "sha512")
+        if name in ("sha256", "sha512") or name in settings.allowed_content_checksums
+    )
+    first = dist.name.partition("/")[0]
+    release = dist.release
+    says: dict[str, str | None] = {
+        "origin": settings.default_origin,
+        "codename": first,
+        "suite": None if dist.is_simple else first,
+        "description": origin.description,
+    }
+    if release is not None:
+        names: tuple[str, ...] = ("codename", "suite")
+        if publication.options["publish_upstream_release_fields"]:
+            names = ("origin", "label", "suite", "version", "codename", "description")
+        says |= {name: release[name] for name in names}
+    if not (says["codename"] or says["suite"]):
+        says["codename"] = dist.name  # else apt warns of a distribution in conflict with its name
+    return ReleaseFields(dist.architectures, dist.components, **says, digests=digests)
+
+
+def _structured(structure: Structure, name: str) -> Dist:
+    directory = safe_path(f"dists/{name}")
+    places = [c for c in structure.components if c.distribution.strip("/") == name]
+    spelled = dict.fromkeys(c.distribution for c in places)  # "stable" and "/stable" are one
+    said = {a for s in spelled for a in structure.architectures.get(s, [])}
+    architectures = tuple(sorted({*said, "all"}))
+    by_plain: dict[str, list[int]] = {}  # two components of one plain name share their files
+    for place in places:
+        by_plain.setdefault(plain_component(place.component), []).append(place.id)
+    indices = tuple(
+        Index(
+            path=f"{directory}/{index_directory(plain, architecture)}/Packages",
+            components=tuple(ids),
+            component=plain,
+            architecture=architecture,
+            is_empty=not any(structure.counts.get((id, architecture)) for id in ids),
+        )
+        for plain, ids in by_plain.items()
+        for architecture in architectures
+    )
+    for plain in by_plain:
+        safe_path(f"{directory}/{plain}")
+    releases = [structure.releases[s] for s in spelled if s in structure.releases]
+    components = tuple(dict.fromkeys(c.component for c in places))
+    release = releases[-1] if releases else None
+    return Dist(name, directory, components, architectures, indices, release=release)
+
+
+def _count_foreign(structure: Structure, dist: Dist) -> int:
+    ids = {id for index in dist.indices for id in index.components or ()}
+    return sum(
+        count
+        for (component, architecture), count in structure.counts.items()
+        if component in ids and architecture not in dist.architectures
+    )
+
+
+def _simple(counts: dict[str, int]) -> Dist:
+    directory = f"dists/{SIMPLE}"
+    architectures = tuple(sorted({*counts, "all"}))
+    indices = tuple(
+        Index(
+            path=f"{directory}/{index_directory(SIMPLE_COMPONENT, architecture)}/Packages",
+            components=None,
+            component=SIMPLE_COMPONENT,
+            architecture=architecture,
+            is_empty=not counts.get(architecture),
+        )
+        for architecture in architectures
+    )
+    return Dist(SIMPLE, directory, (SIMPLE_COMPONENT,), architectures, indices, is_simple=True)
+
+
+def _placeholder(settings: Settings) -> Dist:
+    """What a version without any distribution is published as, so that apt finds something."""
+    name = settings.structured_empty_repo_distribution.strip("/")
+    component = settings.structured_empty_repo_component
+    architectures = tuple(sorted({*settings.structured_empty_repo_architectures, "all"}))
+    directory = safe_path(f"dists/{name}")
+    indices = tuple(
+        Index(
+            path=f"{directory}/{index_directory(component, architecture)}/Packages",
+            components=(),
+            component=plain_component(component),
+            architecture=architecture,
+            is_empty=True,
+        )
+        for architecture in architectures
+    )
+    return Dist(name, directory, (component,), architectures, indices)

@@ -1,0 +1,84 @@
+"""Open download jobs for the files that a sync listed as missing, and count what they fetch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import psycopg
+
+from debfleet.config import Settings
+from debfleet.db import plans, tasks
+from debfleet.db.connect import Tx
+from debfleet.db.jobs import NewJob
+from debfleet.model import Job, Remote
+from debfleet.reports import DOWNLOADS
+from debfleet_worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_TELL_SECONDS = 1.5  # a report moves every two seconds, and is looked at four times a second
+
+DEFAULT_CONCURRENCY = 20  # of a remote that says nothing (rest-api.md, decided 2)
+
+
+def open_downloads(tx: Tx, settings: Settings, job: Job, remote: Remote) -> list[NewJob]:
+    """Deal the task's missing files into chunks, a job for each."""
+    concurrency = remote.download_concurrency or DEFAULT_CONCURRENCY
+    slots = min(settings.window, concurrency, max(1, plans.count_live_workers(tx)))
+    chunks = plans.deal_files(
+        tx,
+        job.task,
+        job.id,
+        most_files=settings.chunk_files,
+        most_bytes=settings.chunk_bytes,
+        slots=slots,
+    )
+    return [
+        # The number of files is for the report's total alone: the rows are what is fetched.
+        NewJob(
+            "download",
+            {"opener": job.id, "chunk": n, "files": files},
+            scope=f"remote:{remote.id}",
+        )
+        for n, files in chunks.items()
+    ]
+
+
+def count_downloads(tx: Tx, task: int, done: int) -> None:
+    """So many more download attempts have ended, 404s among them."""
+    tasks.add_progress(tx, task, *DOWNLOADS, done=done)
+
+
+class Tally:
+    """How many files of a chunk are dealt with, told to the report now and then."""
+
+    def __init__(self, worker: Worker, job: Job, listed: int) -> None:
+        """``listed``: the files of the chunk that are still to do."""
+        self._worker = worker
+        self._job = job
+        self.done = job.args.get("files", listed) - listed
+        self._told = self.done
+        self._next_at = time.monotonic() + _TELL_SECONDS
+        self._telling = threading.Lock()
+
+    def add(self, files: int = 1) -> None:
+        """So many more; quick."""
+        self.done += files
+
+    def tell(self) -> None:
+        """Write it down, if there is news and it is time; nobody is waited for."""
+        if time.monotonic() < self._next_at or not self._telling.acquire(blocking=False):
+            return
+        try:
+            done = self.done
+            if done != self._told:
+                self._next_at = time.monotonic() + _TELL_SECONDS
+                db = self._worker.db
+                if db.run(lambda tx: tasks.count_files(tx, self._job, done, at_once=True)):
+                    self._told = done
+        except psycopg.Error as e:
+            log.info("count.untold", extra={"reason": str(e)})
+        finally:
+            self._telling.release()

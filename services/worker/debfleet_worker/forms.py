@@ -1,0 +1,206 @@
+"""What publish writes into the store: an index in all its forms, and small files.
+
+Memory follows a block, whatever the size of an index: it is written to a file of the store, and
+read again to be compressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from debfleet.db import orphans, publications, units
+from debfleet.db.connect import Tx
+from debfleet.db.publications import Stored
+from debfleet.model import Job
+from debfleet.store import Receiver
+from debfleet_worker.lease import Lease
+from debfleet_worker.worker import Worker
+
+ENDINGS = {"plain": "", "gz": ".gz", "xz": ".xz"}
+
+_BLOCK = 1 << 18
+_GZIP_LEVEL = 6
+_GZIP_FORMAT = 31  # zlib's number for gzip with the largest window; it writes no time and no name
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """One index, plain and compressed; all of it is in the store."""
+
+    files: Mapping[str, Stored]  # by plain, gz, xz
+    is_new: bool  # some of it was compressed just now
+
+
+def write_index(worker: Worker, job: Job, lease: Lease, blocks: Iterable[bytes]) -> Forms:
+    """Store an index that comes in blocks, and its compressed forms unless they are known.
+
+    To be recorded with ``record`` in the transaction that names the files.
+    """
+    extra = _extra_digests(worker)
+    with ExitStack() as stack:
+        plain = _Digesting(stack.enter_context(worker.store.receive()), extra)
+        for block in _gathered(blocks):
+            _moved(lease, len(block))
+            plain.write(block)
+        files = {"plain": plain.stored()}
+        known = _claim_known(worker, job, files["plain"], extra)
+        files |= {form: known[form] for form in ("gz", "xz") if form in known}
+        made: list[_Digesting] = []
+        if len(files) < len(ENDINGS):
+            lacking = [form for form in ENDINGS if form not in files]
+            writers = {
+                form: _Digesting(stack.enter_context(worker.store.receive()), extra)
+                for form in lacking
+            }
+            _compress(worker, lease, plain, writers)
+            files |= {form: writer.stored() for form, writer in writers.items()}
+            made = [*writers.values()]
+        is_new = bool(made)
+        if "plain" not in known:
+            made.append(plain)
+        _keep(worker, job, lease, made)
+    return Forms(files, is_new)
+
+
+def write_small(
+    worker: Worker, job: Job, lease: Lease, files: Mapping[str, bytes]
+) -> dict[str, Stored]:
+    """Store some small files; by their keys."""
+    extra = _extra_digests(worker)
+    with ExitStack() as stack:
+        made: dict[str, _Digesting] = {}
+        for name, body in files.items():
+            made[name] = _Digesting(stack.enter_context(worker.store.receive()), extra)
+            made[name].write(body)
+        _keep(worker, job, lease, list(made.values()))
+        return {name: writer.stored() for name, writer in made.items()}
+
+
+def record(tx: Tx, indices: Sequence[Forms], small: Iterable[Stored] = ()) -> None:
+    """Say that files are stored, and how indices are compressed; under the content lock."""
+    units.lock_content(tx)
+    stored = {(f.sha256, f.size) for forms in indices for f in forms.files.values()}
+    stored |= {(f.sha256, f.size) for f in small}
+    units.add_artifacts(tx, sorted(stored))
+    for forms in sorted(indices, key=lambda forms: forms.files["plain"].sha256):
+        if forms.is_new:
+            compressed = {form: file for form, file in forms.files.items() if form != "plain"}
+            publications.add_compressed_forms(tx, forms.files["plain"].sha256, compressed)
+
+
+class _Digesting:
+    """A file on its way into the store, with more digests than the store itself makes."""
+
+    def __init__(self, receiver: Receiver, extra: Sequence[str]) -> None:
+        self.receiver = receiver
+        self._sha512 = hashlib.sha512()
+        self._others = {name: hashlib.new(name, usedforsecurity=False) for name in extra}
+
+    def write(self, block: bytes) -> None:
+        self.receiver.write(block)
+        self._sha512.update(block)
+        for digest in self._others.values():
+            digest.update(block)
+
+    def stored(self) -> Stored:
+        return Stored(
+            sha256=self.receiver.sha256,
+            size=self.receiver.size,
+            sha512=self._sha512.digest(),
+            **{name: digest.digest() for name, digest in self._others.items()},
+        )
+
+
+def _extra_digests(worker: Worker) -> list[str]:
+    allowed = worker.settings.allowed_content_checksums
+    return [name for name in ("md5", "sha1") if name in allowed]
+
+
+def _gathered(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in larger blocks."""
+    pending: list[bytes] = []
+    size = 0
+    for block in blocks:
+        pending.append(block)
+        size += len(block)
+        if size >= _BLOCK:
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
+
+
+def _claim_known(
+    worker: Worker, job: Job, plain: Stored, extra: Sequence[str]
+) -> dict[str, Stored]:
+    """What is stored of an index already; it stays while our task runs.
+
+    The store is asked too: what was lost there is written again, so that to publish again heals.
+    """
+
+    def work(tx: Tx) -> dict[str, Stored]:
+        units.lock_content(tx)
+        known = {
+            form: file
+            for form, file in publications.list_known_forms(tx, plain.sha256).items()
+            if form == "plain" or all(getattr(file, name) for name in extra)
+        }
+        files = [(f.sha256, f.size, f"published {form}") for form, f in known.items()]
+        orphans.claim_files(tx, job, files)
+        return known
+
+    known = worker.db.run(work)
+    gone = worker.store.missing([file.sha256 for file in known.values()])
+    return {form: file for form, file in known.items() if file.sha256 not in gone}
+
+
+def _keep(worker: Worker, job: Job, lease: Lease, made: Sequence[_Digesting]) -> None:
+    """Claim first: cleanup must not delete under our hands what we are about to store."""
+    if not made:
+        return
+    files = [(one.receiver.sha256, one.receiver.size, "published") for one in made]
+    worker.db.run(lambda tx: orphans.claim_files(tx, job, files))
+    for one in made:
+        with lease.busy():
+            one.receiver.keep()
+    with lease.busy():
+        worker.store.flush()
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def _compress(
+    worker: Worker, lease: Lease, plain: _Digesting, writers: Mapping[str, _Digesting]
+) -> None:
+    preset = worker.settings.xz_preset
+    make: dict[str, Callable[[], Any]] = {
+        "gz": lambda: zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT),
+        "xz": lambda: lzma.LZMACompressor(preset=preset),
+    }
+    compressors: dict[str, _Compressor] = {form: make[form]() for form in writers}
+    with plain.receiver.path().open("rb") as file:
+        while block := file.read(_BLOCK):
+            for form, compressor in compressors.items():
+                _write_some(writers[form], compressor.compress(block))
+            _moved(lease, len(block))
+    for form, compressor in compressors.items():
+        _write_some(writers[form], compressor.flush())
+
+
+def _write_some(writer: _Digesting, block: bytes) -> None:
+    if block:
+        writer.write(block)
+
+
+def _moved(lease: Lease, count: int) -> None:
+    lease.check()
+    lease.progress(count)

@@ -1,0 +1,52 @@
+"""Beat in ``processes`` as long as this process lives."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from uuid import UUID
+
+import psycopg
+
+from debfleet.config import Settings
+from debfleet.db import processes
+from debfleet.db.connect import Database
+
+log = logging.getLogger(__name__)
+
+
+class Heart:
+    """A thread that beats; what it says is for people, never a right to work."""
+
+    def __init__(self, db: Database, settings: Settings, kind: str, process: UUID) -> None:
+        self._db = db
+        self._pause = settings.heartbeat_seconds
+        self._kind = kind
+        self._process = process
+        self._name = processes.process_name()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def beat_once(self) -> None:
+        """Make or renew the process's row now."""
+        self._db.run(lambda tx: processes.beat(tx, self._process, self._kind, self._name))
+
+    def start(self) -> None:
+        """Beat from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say that the process has ended."""
+        self._stopped.set()
+        self._thread.join(timeout=5)
+        try:
+            self._db.run(lambda tx: processes.end_process(tx, self._process))
+        except psycopg.Error as e:
+            log.warning("heartbeat.failed", extra={"reason": str(e)})
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._pause):
+            try:
+                self.beat_once()
+            except psycopg.Error as e:
+                log.warning("heartbeat.failed", extra={"reason": str(e)})

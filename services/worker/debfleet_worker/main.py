@@ -1,0 +1,244 @@
+"""Put the worker together: settings, pools, store, bell, the one actor; and take it apart again."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import dramatiq
+import psycopg
+from dramatiq.errors import ConnectionClosed
+
+from debfleet.bell import ACTOR, check_broker, open_bell, queue_name
+from debfleet.config import Settings
+from debfleet.db import jobs
+from debfleet.db.connect import Database
+from debfleet.db.installation import check_secret_key
+from debfleet.errors import ConfigError, LeaseLost
+from debfleet.model import KINDS
+from debfleet.sealed import Sealer
+from debfleet.store import open_store
+from debfleet_worker.actors import Crew, run_job
+from debfleet_worker.chores import CHORES
+from debfleet_worker.heart import Heart
+from debfleet_worker.lease import Keeper, Lease
+from debfleet_worker.listen import NotifyListener, RabbitListener
+from debfleet_worker.steps import STEPS
+from debfleet_worker.worker import Step, Worker
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_RETRY_SECONDS = 2.0
+_LOOK_SECONDS = 5.0
+_HANGS_SECONDS = 60.0
+_LAST_SECONDS = 5.0  # for a job that was handed back to notice it
+
+
+def run_worker(settings: Settings, queues: Collection[str] | None = None) -> int:
+    """Work until SIGTERM or SIGINT; the exit status: 1 if a job hung, 0 otherwise.
+
+    Args:
+        queues: Kinds of jobs (plan, index, …) or names of their queues; none: all.
+
+    Raises:
+        ConfigError: A setting is missing, or the broker's queues are not ours.
+    """
+    settings.need("database_url", "store_url", "secret_key")
+    stop = threading.Event()
+    on_signals(stop)
+    running = start_worker(settings, queues, stop=stop)
+    if running is None:
+        return 0
+    while not stop.wait(_LOOK_SECONDS):
+        if any(lease.hangs(_HANGS_SECONDS) for lease in running.crew.keeper.leases()):
+            # Its job runs elsewhere; only a new process gets rid of the thread.
+            log.error("worker.hangs")
+            running.stop()
+            return 1
+    running.stop()
+    return 0
+
+
+def on_signals(stop: threading.Event) -> None:
+    """SIGTERM and SIGINT set the event; a second one ends the process as it always did."""
+
+    def stopping(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, stopping)
+    signal.signal(signal.SIGINT, stopping)
+
+
+def start_worker(
+    settings: Settings,
+    queues: Collection[str] | None = None,
+    *,
+    stop: threading.Event | None = None,
+    steps: Mapping[str, Step] = STEPS,
+    chores: Mapping[str, Step] = CHORES,
+    idle_ms: int = 1000,
+) -> RunningWorker | None:
+    """Start working in threads; nothing if ``stop`` was set while we waited for the database.
+
+    Args:
+        idle_ms: How often an idle thread looks whether it is to stop.
+
+    Raises:
+        ConfigError: See ``run_worker``.
+    """
+    kinds = _kinds(queues)
+    sealer, store = Sealer(settings.secret_key), open_store(settings.store_url)
+    db = Database(settings.database_url, size=4, name="debfleet worker")
+    heartbeat_db = Database(settings.database_url, size=2, name="debfleet leases")
+    db.open()
+    heartbeat_db.open()
+    stop = stop or threading.Event()
+    stanza_key = wait_for(partial(_read_stanza_key, db, sealer), stop)
+    if settings.broker_url and stanza_key is not None:
+        wait_for(partial(check_broker, settings.broker_url), stop)
+    if stanza_key is None or stop.is_set():
+        db.close()
+        heartbeat_db.close()
+        return None
+    worker = Worker(
+        settings, db, heartbeat_db, store, sealer, open_bell(settings), uuid4(), stanza_key
+    )
+    return _start(worker, kinds, steps, chores, idle_ms)
+
+
+def wait_for(look: Callable[[], T], stop: threading.Event) -> T | None:
+    """Call until it succeeds, so that processes may be started in any order.
+
+    Raises:
+        ConfigError: Waiting does not help.
+    """
+    while not stop.is_set():
+        try:
+            return look()
+        except (psycopg.OperationalError, ConnectionClosed) as e:
+            log.warning("start.waiting", extra={"reason": str(e)})
+            stop.wait(_RETRY_SECONDS)
+    return None
+
+
+def _kinds(queues: Collection[str] | None) -> list[str]:
+    if not queues:
+        return list(KINDS)
+    kinds = [name.removeprefix("debfleet.") for name in queues]
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ConfigError(f"unknown queues: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    return kinds
+
+
+def _read_stanza_key(db: Database, sealer: Sealer) -> bytes:
+    """Also proves the secret key: with another one, each sync would fail later."""
+    with db.transaction() as tx:
+        check_secret_key(tx, sealer)
+        row = tx.execute("select stanza_key from installation").fetchone()
+    assert row is not None  # migration 0001 makes it
+    return bytes(row["stanza_key"])
+
+
+class _Listener(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunningWorker:
+    """A worker whose threads run."""
+
+    worker: Worker
+    crew: Crew
+    heart: Heart
+    listener: _Listener | None
+    threads: dramatiq.Worker
+    broker: dramatiq.Broker
+
+    def stop(self) -> None:
+        """Take no more jobs; let the running ones end within the grace time, hand back the rest."""
+        settings = self.worker.settings
+        log.info("worker.stopping", extra={"jobs": len(self.crew.keeper.leases())})
+        self.crew.stopping.set()
+        for thread in self.threads.workers:
+            thread.stop()
+        self._wait_for_jobs(settings.grace_seconds)
+        for lease in self.crew.keeper.leases():
+            self._hand_back(lease)
+        self._wait_for_jobs(_LAST_SECONDS)
+        # Whatever still runs ends with the process, and cannot say anything any more.
+        self.threads.stop(timeout=2000)
+        if self.listener is not None:
+            self.listener.stop()
+        self.crew.keeper.stop()
+        self.worker.bell.close()
+        self.heart.stop()
+        self.broker.close()
+        self.worker.db.close()
+        self.worker.heartbeat_db.close()
+        log.info("worker.stopped")
+
+    def _wait_for_jobs(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.crew.keeper.leases() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _hand_back(self, lease: Lease) -> None:
+        lease.lose()
+        try:
+            self.worker.commit(lambda tx: jobs.give_back(tx, lease.job))
+            log.info("job.handed_back", extra={"job": lease.job.id})
+        except LeaseLost:
+            pass  # it ended meanwhile
+        except psycopg.Error as e:
+            log.warning("job.left", extra={"job": lease.job.id, "reason": str(e)})
+
+
+def _start(
+    worker: Worker,
+    kinds: list[str],
+    steps: Mapping[str, Step],
+    chores: Mapping[str, Step],
+    idle_ms: int,
+) -> RunningWorker:
+    heart = Heart(worker.heartbeat_db, worker.settings, "worker", worker.process)
+    heart.beat_once()  # claims name this process: its row must be there
+    heart.start()
+    crew = Crew(worker, Keeper(worker), steps, chores)
+    broker: RabbitListener | NotifyListener
+    if worker.settings.broker_url:
+        broker = RabbitListener(worker.settings.broker_url)
+    else:
+        broker = NotifyListener(worker.settings.database_url, kinds, idle_ms / 1000)
+    for kind in kinds:
+        broker.declare_queue(queue_name(kind))
+
+    def run_one(job_id: int) -> None:
+        run_job(crew, job_id)
+
+    # Made here, not by a decorator at import: that would make a global broker.
+    first = queue_name(kinds[0])
+    dramatiq.Actor(
+        run_one, broker=broker, actor_name=ACTOR, queue_name=first, priority=0, options={}
+    )
+    threads = dramatiq.Worker(broker, worker_threads=2, worker_timeout=idle_ms)
+    # dramatiq read the variable when it was imported, perhaps before bell.py could set it.
+    threads.queue_prefetch = 1
+    threads.start()
+    listener = broker if isinstance(broker, NotifyListener) else None
+    if listener is not None:
+        listener.start()
+    extra = {"process_id": str(worker.process), "queues": kinds}
+    log.info("worker.started", extra=extra)
+    return RunningWorker(worker, crew, heart, listener, threads, broker)

@@ -1,0 +1,219 @@
+"""Which indices a sync takes of one dist: the remote's filters against what Release offers.
+
+Pure: a Release and a remote in, wanted indices and tolerances out (sync-semantics 5 and 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from debfleet.config import Settings
+from debfleet.db.plans import WantedIndex
+from debfleet.deb import paths
+from debfleet.deb.release import Release
+from debfleet.errors import NoPackageIndex
+from debfleet.model import Remote, Tolerance
+
+_NAMES = ("Packages", "Packages.gz", "Packages.xz", "Release")  # what an index's unit keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Dist:
+    """One dist of the remote with its verified Release."""
+
+    name: str  # as the remote says it
+    place: paths.DistPlace
+    release: Release
+    main: str  # path of the verified file below the remote's URL
+    files: dict[str, bytes]  # path below the remote's URL: body, of every form that survived
+    digest: bytes  # sync-semantics 2
+
+
+def sync_options(remote: Remote, mirror: bool) -> dict[str, Any]:
+    """What a version is made with; a sync with other options looks at everything again."""
+    return {
+        "mirror": mirror,
+        "distributions": remote.distributions,
+        "components": remote.components,
+        "architectures": remote.architectures,
+        "policy": remote.policy,
+        "sync_sources": remote.sync_sources,
+        "sync_udebs": remote.sync_udebs,
+        "sync_installer": remote.sync_installer,
+        "gpgkey": remote.gpgkey,
+        "ignore_missing_package_indices": remote.ignore_missing_package_indices,
+    }
+
+
+def wanted_indices(
+    dist: Dist, remote: Remote, settings: Settings, tolerances: list[Tolerance]
+) -> list[WantedIndex]:
+    """What to take of one dist, positions all 0; what is asked for and not there is tolerated.
+
+    Raises:
+        NoPackageIndex: Nothing that the remote asks for is there.
+    """
+    if dist.place.is_flat:
+        return _flat_index(dist, remote, settings)
+    components = _choose_components(dist, remote, tolerances)
+    architectures = _choose_architectures(dist, remote, tolerances)
+    wanted = []
+    for component in components:
+        for architecture in architectures:
+            index = _index_of(dist, remote, settings, component, architecture)
+            if index is None:
+                directory = paths.index_directory(component, architecture)
+                detail = f"Release names no {directory}/Packages"
+                tolerances.append(Tolerance("index_unlisted", dist.main, None, detail))
+            else:
+                wanted.append(index)
+    if not wanted and (remote.components or remote.architectures):
+        raise NoPackageIndex(_nothing_found(dist, remote))
+    return wanted
+
+
+def _choose_components(dist: Dist, remote: Remote, tolerances: list[Tolerance]) -> list[str]:
+    offered = list(dist.release.components or ())
+    if not remote.components:
+        return offered
+    asked = dict.fromkeys(remote.components.split())
+    # Old security archives say updates/main and lie in main: either form may be asked for.
+    taken = [c for c in offered if c in asked or paths.plain_component(c) in asked]
+    met = set(taken) | {paths.plain_component(c) for c in taken}
+    for component in asked:
+        if component not in met:
+            detail = f"component '{component}' is not in the Release file"
+            tolerances.append(Tolerance("component_unknown", dist.main, None, detail))
+    return taken
+
+
+def _choose_architectures(dist: Dist, remote: Remote, tolerances: list[Tolerance]) -> list[str]:
+    offered = list(dist.release.architectures or ())
+    if not remote.architectures:
+        return sorted(set(offered))
+    asked = list(dict.fromkeys(remote.architectures.split()))
+    for architecture in asked:
+        if architecture not in offered and architecture != "all":
+            detail = f"architecture '{architecture}' is not in the Release file"
+            tolerances.append(Tolerance("architecture_unknown", dist.main, None, detail))
+    taken = [a for a in asked if a in offered]
+    if "all" in offered and "all" not in taken:
+        taken.append("all")
+    return taken
+
+
+def _index_of(
+    dist: Dist, remote: Remote, settings: Settings, component: str, architecture: str
+) -> WantedIndex | None:
+    """The index of one component and architecture, or nothing where Release names none."""
+    release = dist.release
+    directory = paths.index_directory(component, architecture)
+    files = _named_files(release, f"{directory}/")
+    if not _names_packages(files):
+        return None
+    lists_all = "all" in (release.architectures or ())
+    is_hybrid = lists_all and release.no_support_for_architecture_all == "Packages"
+    if is_hybrid and not _names_packages(
+        _named_files(release, f"{paths.index_directory(component, 'all')}/")
+    ):
+        lists_all = False  # what it repeats here is nowhere else
+    base = paths.base_architecture(architecture)[0]
+    accept = ["all"] if architecture == "all" else list(dict.fromkeys([architecture, base]))
+    if architecture != "all" and not lists_all:
+        accept.append("all")
+    ignore = remote.ignore_missing_package_indices or settings.force_ignore_missing_package_indices
+    return WantedIndex(
+        position=0,
+        distribution=dist.place.distribution,
+        directory=dist.place.directory,
+        component=component,
+        architecture=architecture,
+        path=paths.in_directory(dist.place.directory, f"{directory}/Packages"),
+        files=files,
+        by_hash=release.acquire_by_hash,
+        sha256=_plain_digest(dist, f"{directory}/Packages"),
+        accept=accept,
+        # Without its binary-all a hybrid archive is still whole; any other is not.
+        optional=is_hybrid if architecture == "all" else ignore,
+    )
+
+
+def _flat_index(dist: Dist, remote: Remote, settings: Settings) -> list[WantedIndex]:
+    files = {
+        name: file
+        for name, file in _named_files(dist.release, "").items()
+        if name.startswith("Packages")
+    }
+    if not files:
+        raise NoPackageIndex(
+            f"No suitable package index files for the flat distribution '{dist.name}': "
+            f"its Release file {dist.main} names no Packages."
+        )
+    accept = None
+    if remote.architectures:
+        asked = remote.architectures.split()
+        bases = [paths.base_architecture(a)[0] for a in asked]
+        accept = list(dict.fromkeys([*asked, *bases, "all"]))
+    ignore = remote.ignore_missing_package_indices or settings.force_ignore_missing_package_indices
+    return [
+        WantedIndex(
+            position=0,
+            distribution=dist.place.distribution,
+            directory=dist.place.directory,
+            component=paths.FLAT_COMPONENT,
+            architecture="",
+            path=paths.in_directory(dist.place.directory, "Packages"),
+            files=files,
+            by_hash=dist.release.acquire_by_hash,
+            sha256=_plain_digest(dist, "Packages"),
+            accept=accept,
+            optional=ignore,
+        )
+    ]
+
+
+def _named_files(release: Release, directory: str) -> dict[str, dict[str, Any]]:
+    """The forms of one index that Release names, by path below the Release's directory."""
+    named = {}
+    for name in _NAMES:
+        file = release.files.get(directory + name) or release.files.get(f"./{directory}{name}")
+        if file is not None:
+            named[directory + name] = {"size": file.size, "sha256": file.sha256}
+    return named
+
+
+def _names_packages(files: Mapping[str, Any]) -> bool:
+    return any(name.rpartition("/")[2].startswith("Packages") for name in files)
+
+
+def _plain_digest(dist: Dist, path: str) -> str:
+    file = dist.release.files.get(path)
+    if file is None:
+        # apt ignores such an index without a word; we say it.
+        raise NoPackageIndex(
+            f"No suitable package index files: {dist.main} names only compressed forms of {path}; "
+            "the digest of the plain file is needed."
+        )
+    return file.sha256
+
+
+def _nothing_found(dist: Dist, remote: Remote) -> str:
+    return (
+        f"No suitable package index files in distribution '{dist.name}' for components "
+        f"'{remote.components or 'all'}' and architectures '{remote.architectures or 'all'}'. "
+        f"Its Release file offers components '{' '.join(dist.release.components or ())}' and "
+        f"architectures '{' '.join(dist.release.architectures or ())}'."
+    )
+
+
+def index_digest(index: WantedIndex) -> bytes:
+    """Digest over what Release says of Packages, .gz, .xz and Release of one index."""
+    lines = ""
+    for name in _NAMES:
+        for path, file in index.files.items():
+            if path.rpartition("/")[2] == name:
+                lines += f"{name},{file['sha256']}\n"
+    return sha256(lines.encode()).digest()

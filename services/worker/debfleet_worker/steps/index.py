@@ -1,0 +1,242 @@
+"""Index: fetch one index that nobody ingested before, and leave its packages as rows.
+
+Reads one wanted index; leaves its stanzas as packages, the set of them, its files as artifacts,
+and (policy immediate) download jobs for the files that nobody has stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from debfleet.db import jobs, plans, repositories, tasks, units
+from debfleet.db.connect import Tx
+from debfleet.db.plans import WantedIndex
+from debfleet.deb import paths
+from debfleet.deb.stanza import split_stanzas
+from debfleet.errors import (
+    DebfleetError,
+    DigestMismatch,
+    HttpStatusError,
+    MalformedFile,
+    NoPackageIndex,
+    SizeMismatch,
+    UpstreamError,
+    may_pass,
+)
+from debfleet.fetch import Access, Wanted, access_of, fetch_files, fetch_one, shown_url
+from debfleet.model import Job, Kind, Remote, Ring, Tolerance
+from debfleet.reports import PACKAGE_INDICES
+from debfleet_worker.downloads import count_downloads, open_downloads
+from debfleet_worker.lease import Lease
+from debfleet_worker.pins import raise_if_rotated
+from debfleet_worker.plain import Plain, unpack
+from debfleet_worker.selection import index_digest
+from debfleet_worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_BEST_FIRST = ("Packages.xz", "Packages.gz", "Packages")
+_GONE = (404, 410)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The files of one index that are in the store now."""
+
+    plain: Plain
+    files: dict[str, tuple[bytes, int]]  # path below the remote's URL: SHA-256 and size
+    attempts: int  # downloads tried, for the report
+    dropped: list[str]  # forms that Release names and that were absent or wrong
+
+
+def run(worker: Worker, job: Job, lease: Lease) -> None:
+    """Ingest one index, or say that it is missing."""
+    with worker.db.transaction() as tx:
+        wanted = plans.get_wanted_index(tx, job.task, job.args["position"])
+        remote = repositories.get_remote(tx, job.task_args["remote"])
+    stored = _fetch(worker, job, lease, remote, wanted)
+    if stored is None:
+        worker.commit(lambda tx: _finish_missing(tx, worker, job, remote, wanted))
+        return
+    with stored.plain, lease.busy():
+        worker.store.flush()
+        worker.commit(lambda tx: _finish(tx, worker, job, remote, wanted, stored))
+
+
+# --- fetch ----------------------------------------------------------------------------------------
+
+
+def _fetch(
+    worker: Worker, job: Job, lease: Lease, remote: Remote, wanted: WantedIndex
+) -> _Stored | None:
+    """The index in the best form that can be had; nothing where it may be missing and is.
+
+    Raises:
+        DigestMismatch, SizeMismatch: It is there and wrong, in every form.
+        NoPackageIndex: It is in no form there, and must be.
+        UpstreamRotated: Upstream has another Release by now.
+    """
+    access = access_of(remote, worker.sealer, worker.settings)
+    traffic = lease.traffic(remote)
+    attempts = 0
+    wrong: UpstreamError | None = None
+    gone: UpstreamError | None = None
+    for form, url_path, file in _candidates(wanted):
+        attempts += 1
+        try:
+            with fetch_one(access, file, worker.store, traffic) as receiver:
+                plain = unpack(receiver.path(), form, wanted, worker.store, lease.check)
+                size = receiver.size
+                receiver.keep(file.sha256)
+        except HttpStatusError as e:
+            if e.status not in _GONE:
+                raise
+            gone = e
+            continue
+        except (DigestMismatch, SizeMismatch, MalformedFile) as e:
+            log.warning("index.refused", extra={"path": url_path, "reason": str(e)})
+            wrong = e if isinstance(e, UpstreamError) else DigestMismatch(url_path, "", str(e))
+            continue
+        assert file.sha256 is not None
+        files = {form: (file.sha256, size), wanted.path: (plain.sha256, plain.size)}
+        try:
+            return _with_other_forms(worker, access, lease, remote, wanted, plain, files, attempts)
+        except BaseException:
+            plain.close()
+            raise
+    because = wrong or gone or NoPackageIndex(f"{wanted.path} is named in no known form")
+    raise_if_rotated(worker, job, lease, remote, because)
+    if wrong is not None:
+        raise wrong
+    if wanted.optional:
+        return None
+    raise NoPackageIndex(_missing_text(wanted, remote))
+
+
+def _candidates(wanted: WantedIndex) -> list[tuple[str, str, Wanted]]:
+    """(path of the form, path to ask for, what to expect), best first, by hash before by name."""
+    candidates = []
+    for name in _BEST_FIRST:
+        for below, file in wanted.files.items():
+            if below.rpartition("/")[2] != name:
+                continue
+            form = paths.in_directory(wanted.directory, below)
+            by_hash = [paths.by_hash_path(form, file["sha256"])] if wanted.by_hash else []
+            for path in [*by_hash, form]:
+                expected = Wanted(
+                    path=path, sha256=bytes.fromhex(file["sha256"]), size=file["size"]
+                )
+                candidates.append((form, path, expected))
+    return candidates
+
+
+def _with_other_forms(
+    worker: Worker,
+    access: Access,
+    lease: Lease,
+    remote: Remote,
+    wanted: WantedIndex,
+    plain: Plain,
+    files: dict[str, tuple[bytes, int]],
+    attempts: int,
+) -> _Stored:
+    """Fetch the forms beside the one that was read; what cannot be had is dropped."""
+    errors: dict[str, DebfleetError | None] = {}
+    patience = worker.settings.upstream_patience_seconds
+    for by_hash in (True, False) if wanted.by_hash else (False,):
+        others = {}
+        for below, file in wanted.files.items():
+            form = paths.in_directory(wanted.directory, below)
+            path = paths.by_hash_path(form, file["sha256"]) if by_hash else form
+            if form not in files:
+                digest = bytes.fromhex(file["sha256"])
+                others[form] = Wanted(path=path, sha256=digest, size=file["size"])
+        found = fetch_files(access, list(others.values()), worker.store, lease.traffic(remote))
+        attempts += len(found)
+        for form, got in zip(others, found, strict=True):
+            errors[form] = error = got.error
+            if error is None and got.sha256 is not None:
+                files[form] = (got.sha256, got.size)
+            elif error is not None and may_pass(error) and lease.job.age < patience:
+                raise error
+    dropped = [f"{form}: {error}" for form, error in errors.items() if form not in files]
+    return _Stored(plain, files, attempts, dropped)
+
+
+def _missing_text(wanted: WantedIndex, remote: Remote) -> str:
+    directory = wanted.path.rpartition("/")[0]
+    return (
+        f"No suitable package index files found in '{directory}' for architecture "
+        f"'{wanted.architecture or 'any'}', though the Release file names them. If "
+        f"{shown_url(remote.url)} is a partial mirror, set ignore_missing_package_indices on the "
+        "remote, or FORCE_IGNORE_MISSING_PACKAGE_INDICES for all remotes."
+    )
+
+
+# --- write down ---------------------------------------------------------------------------------
+
+
+def _finish(
+    tx: Tx, worker: Worker, job: Job, remote: Remote, wanted: WantedIndex, stored: _Stored
+) -> list[Ring]:
+    stanzas = split_stanzas(stored.plain.blocks())
+    try:
+        ingested = units.ingest_index(tx, worker.stanza_key, stored.plain.sha256, stanzas)
+    except DebfleetError as e:
+        e.add_note(wanted.path)
+        raise
+    jobs.hold(tx, job)
+    units.add_artifacts(tx, sorted(set(stored.files.values())))
+    unit = plans.add_package_index(tx, wanted, index_digest(wanted))
+    files = {path: digest for path, (digest, _) in stored.files.items()}
+    plans.add_unit_files(tx, Kind.PACKAGE_INDEX, unit, files)
+    plans.want_units(tx, job.task, Kind.PACKAGE_INDEX, [unit])
+    plans.lock_siblings(tx, job.task, wanted)
+    plans.finish_wanted_index(
+        tx, job.task, wanted.position, index=ingested.index, unit=unit, state="ingested"
+    )
+    count_downloads(tx, job.task, stored.attempts)
+    tasks.add_progress(tx, job.task, *PACKAGE_INDICES)
+    _tolerate(tx, job, "index_form_missing", wanted.path, stored.dropped)
+    log.info(
+        "index.ingested",
+        extra={
+            "path": wanted.path,
+            "stanzas": ingested.stanzas,
+            "parsed": ingested.parsed,
+            "bytes": stored.plain.size,
+        },
+    )
+    return jobs.finish(tx, job, _open_downloads(tx, worker, job, remote, [wanted.position]))
+
+
+def _finish_missing(
+    tx: Tx, worker: Worker, job: Job, remote: Remote, wanted: WantedIndex
+) -> list[Ring]:
+    """A declared tolerance: the version goes without this index, and the report says so."""
+    jobs.hold(tx, job)
+    plans.lock_siblings(tx, job.task, wanted)
+    plans.finish_wanted_index(tx, job.task, wanted.position, index=None, unit=None, state="missing")
+    _tolerate(tx, job, "index_missing", wanted.path, ["no form of it can be had"])
+    count_downloads(tx, job.task, len(_candidates(wanted)))
+    again = []
+    if wanted.architecture == "all":
+        again = plans.accept_all_as_well(tx, job.task, wanted)
+    log.warning("index.missing", extra={"path": wanted.path})
+    return jobs.finish(tx, job, _open_downloads(tx, worker, job, remote, again))
+
+
+def _open_downloads(
+    tx: Tx, worker: Worker, job: Job, remote: Remote, positions: list[int]
+) -> list[jobs.NewJob]:
+    if remote.policy != "immediate" or not positions:
+        return []
+    units.list_missing_files(tx, job.task, positions)
+    return open_downloads(tx, worker.settings, job, remote)
+
+
+def _tolerate(tx: Tx, job: Job, reason: str, file: str, details: list[str]) -> None:
+    items = [Tolerance(reason, file, None, detail) for detail in details]
+    if items:
+        tasks.add_tolerances(tx, job.task, items, {reason: len(items)})

@@ -1,0 +1,286 @@
+"""Plan: fetch and verify each dist's Release, and decide which indices this sync takes.
+
+Reads the remote, upstream's Release files and the version we hold; leaves wanted indices, one job
+for each that is new, and download jobs for what known indices list and nobody stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from debfleet import reports
+from debfleet.config import Settings
+from debfleet.db import jobs, orphans, plans, repositories, tasks, units
+from debfleet.db.connect import Tx
+from debfleet.db.jobs import NewJob
+from debfleet.db.plans import RepositoryState, WantedIndex
+from debfleet.deb import paths
+from debfleet.errors import NotBuilt, NoUrl
+from debfleet.model import Job, Kind, Remote, Ring, Tolerance
+from debfleet_worker.downloads import count_downloads, open_downloads
+from debfleet_worker.lease import Lease
+from debfleet_worker.releases import FORMS, fetch_dists
+from debfleet_worker.selection import Dist, index_digest, sync_options, wanted_indices
+from debfleet_worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the transaction writes down."""
+
+    dists: list[Dist]
+    skipped: list[Dist]  # unchanged since the latest version: what it has of them stays
+    wanted: list[WantedIndex]
+    kept_indices: list[int]  # PackageIndex units that stay as they are
+    tolerances: list[Tolerance]
+    mirror: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the latest version holds of upstream's own files."""
+
+    state: RepositoryState
+    release_files: dict[str, tuple[int, bytes]]  # by directory: unit and release digest
+    indices: list[dict[str, Any]]  # PackageIndex units
+
+
+def run(worker: Worker, job: Job, lease: Lease) -> None:
+    """Plan one sync; every outcome is one transaction."""
+    with worker.db.transaction() as tx:
+        remote = repositories.get_remote(tx, job.task_args["remote"])
+        state = plans.get_repository_state(tx, job.task_args["repository"])
+        held = _Held(
+            state,
+            plans.list_held_release_files(tx, state.id),
+            plans.list_held_package_indices(tx, state.id),
+        )
+    _refuse_not_built(remote)
+    dists = fetch_dists(worker, lease, remote)
+    plan = _decide(worker.settings, job, remote, dists, held)
+    _store_release_files(worker, job, [d for d in dists if d not in plan.skipped])
+    lease.check()
+    if dists == plan.skipped:
+        worker.commit(lambda tx: _finish_unchanged(tx, job, remote, plan))
+    else:
+        worker.commit(lambda tx: _finish(tx, worker, job, remote, plan, held))
+
+
+def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], held: _Held) -> _Plan:
+    """What is looked at, given what the latest version holds (sync-semantics 2)."""
+    mirror = bool(job.task_args["mirror"])
+    options = sync_options(remote, mirror)
+    optimize = bool(job.task_args["optimize"]) and held.state.options == options
+    skipped = [d for d in dists if _is_held(d, held)] if optimize else []
+    if mirror and not len(skipped) == len(dists) == len(held.release_files):
+        # A mirror that changed is looked at in full: what one dist lost another may still have.
+        optimize, skipped = False, []
+    tolerances: list[Tolerance] = []
+    wanted: list[WantedIndex] = []
+    for dist in dists:
+        if dist not in skipped:
+            wanted += wanted_indices(dist, remote, settings, tolerances)
+    kept: list[int] = []
+    if optimize:
+        wanted, kept = _leave_out_unchanged(wanted, held.indices)
+        directories = {d.place.directory for d in skipped}
+        kept += [u["id"] for u in held.indices if u["directory"] in directories]
+    wanted = [replace(w, position=n) for n, w in enumerate(wanted)]
+    return _Plan(dists, skipped, wanted, kept, tolerances, mirror)
+
+
+def _refuse_not_built(remote: Remote) -> None:
+    for field in ("sync_sources", "sync_udebs", "sync_installer"):
+        if getattr(remote, field):
+            raise NotBuilt(
+                f"The remote '{remote.name}' has {field} set, which this version of debfleet "
+                f"cannot carry out; set {field} to false."
+            )
+    if not remote.url.strip():
+        raise NoUrl(f"sync failed: the remote '{remote.name}' needs a url to sync from")
+
+
+# --- what is known already -----------------------------------------------------------------------
+
+
+def _is_held(dist: Dist, held: _Held) -> bool:
+    return held.release_files.get(dist.place.directory, (0, b""))[1] == dist.digest
+
+
+def _leave_out_unchanged(
+    wanted: Sequence[WantedIndex], held: Sequence[Mapping[str, Any]]
+) -> tuple[list[WantedIndex], list[int]]:
+    """Indices that the latest version already took stay as units and are not looked into."""
+    units_by_place = {(u["relative_path"], bytes(u["index_digest"])): u["id"] for u in held}
+    kept, rest = [], []
+    for index in wanted:
+        unit = units_by_place.get((index.path, index_digest(index)))
+        if unit is None:
+            rest.append(index)
+        else:
+            kept.append(unit)
+            rest.append(replace(index, unit=unit, state="unchanged"))
+    return rest, kept
+
+
+# --- what is written down ------------------------------------------------------------------------
+
+
+def _store_release_files(worker: Worker, job: Job, dists: Sequence[Dist]) -> None:
+    files = [
+        (sha256(body).digest(), len(body), path)
+        for dist in dists
+        for path, body in dist.files.items()
+    ]
+    # Before the first is stored: cleanup leaves alone what a task has claimed.
+    worker.db.run(lambda tx: orphans.claim_files(tx, job, files))
+    for dist in dists:
+        for body in dist.files.values():
+            with worker.store.receive() as receiver:
+                receiver.write(body)
+                receiver.keep()
+    if dists:
+        worker.store.flush()
+
+
+def _finish_unchanged(tx: Tx, job: Job, remote: Remote, plan: _Plan) -> list[Ring]:
+    """Every dist is as the latest version has it: the task ends here."""
+    jobs.hold(tx, job)
+    _count(tx, job, plan)
+    if not plan.mirror:
+        # They are put into each version anew, and come to the same one.
+        tasks.add_progress(tx, job.task, *reports.ASSOCIATED, done=len(plan.dists))
+    plans.touch_remote(tx, remote.id)
+    tasks.complete(tx, job)
+    log.info("sync.unchanged", extra={"dists": len(plan.dists)})
+    return []
+
+
+def _finish(
+    tx: Tx,
+    worker: Worker,
+    job: Job,
+    remote: Remote,
+    plan: _Plan,
+    held: _Held,
+) -> list[Ring]:
+    jobs.hold(tx, job)
+    units.lock_content(tx)
+    fresh = [d for d in plan.dists if d not in plan.skipped]
+    _add_release_units(tx, job, fresh)
+    plans.want_units(
+        tx,
+        job.task,
+        Kind.RELEASE_FILE,
+        [held.release_files[d.place.directory][0] for d in plan.skipped],
+    )
+    for dist in plan.dists:
+        _add_structure(tx, job, dist, plan)
+    wanted = _resolve_known(tx, plan.wanted)
+    plans.add_wanted_indices(tx, job.task, wanted)
+    kept = plan.kept_indices + [w.unit for w in wanted if w.unit is not None]
+    plans.want_units(tx, job.task, Kind.PACKAGE_INDEX, kept)
+    known = [w for w in wanted if w.state == "known"]
+    _count(tx, job, plan)
+    if known:
+        tasks.add_progress(tx, job.task, *reports.PACKAGE_INDICES, done=len(known))
+    for index in wanted:
+        if index.state == "unchanged":
+            tasks.add_progress(tx, job.task, *reports.INDEX_SKIPPED, subject=index.path)
+    counts: dict[str, int] = {}
+    for tolerance in plan.tolerances:
+        counts[tolerance.reason] = counts.get(tolerance.reason, 0) + 1
+    tasks.add_tolerances(tx, job.task, plan.tolerances, counts)
+    plans.touch_remote(tx, remote.id)
+    opens = [
+        NewJob("index", {"position": w.position}, scope=f"remote:{remote.id}")
+        for w in wanted
+        if w.state == "wanted"
+    ]
+    if remote.policy == "immediate" and known:
+        units.list_missing_files(tx, job.task, [w.position for w in known])
+        opens += open_downloads(tx, worker.settings, job, remote)
+    log.info(
+        "sync.planned",
+        extra={"indices": len(wanted), "known": len(known), "round": job.round},
+    )
+    return jobs.finish(tx, job, opens)
+
+
+def _add_release_units(tx: Tx, job: Job, dists: Sequence[Dist]) -> None:
+    files = {d.name: {path: sha256(body).digest() for path, body in d.files.items()} for d in dists}
+    units.add_artifacts(
+        tx,
+        sorted({(files[d.name][path], len(body)) for d in dists for path, body in d.files.items()}),
+    )
+    for dist in dists:
+        plans.add_release_units(
+            tx,
+            job.task,
+            dist.release,
+            distribution=dist.place.distribution,
+            directory=dist.place.directory,
+            relative_path=dist.main,
+            files=files[dist.name],
+            release_digest=dist.digest,
+        )
+
+
+def _add_structure(tx: Tx, job: Job, dist: Dist, plan: _Plan) -> None:
+    """Components and architectures that this sync takes of a dist.
+
+    A flat one's architectures are those of its packages: assemble sees to them.
+    """
+    mine = [w for w in plan.wanted if w.directory == dist.place.directory]
+    if dist in plan.skipped:
+        return
+    components = dict.fromkeys(w.component for w in mine)
+    names = [] if dist.place.is_flat else dict.fromkeys(w.architecture for w in mine)
+    plans.add_structure(
+        tx,
+        job.task,
+        distribution=dist.place.distribution,
+        components=list(components),
+        architectures=[(name, *paths.base_architecture(name)) for name in names],
+    )
+
+
+def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
+    """Mark the indices that somebody ingested before and whose files are stored."""
+    to_look_up = [bytes.fromhex(w.sha256) for w in wanted]
+    found = units.find_indices(tx, to_look_up)
+    stored = plans.list_stored(tx, to_look_up)
+    resolved = []
+    for index in wanted:
+        digest = bytes.fromhex(index.sha256)
+        if index.state == "unchanged":
+            resolved.append(replace(index, index=found.get(digest)))
+            continue
+        if digest not in found or digest not in stored:
+            resolved.append(index)
+            continue
+        unit = plans.add_package_index(tx, index, index_digest(index))
+        files = {
+            paths.in_directory(index.directory, path): bytes.fromhex(file["sha256"])
+            for path, file in index.files.items()
+        }
+        plans.add_unit_files(tx, Kind.PACKAGE_INDEX, unit, files)
+        resolved.append(replace(index, index=found[digest], unit=unit, state="known"))
+    return resolved
+
+
+def _count(tx: Tx, job: Job, plan: _Plan) -> None:
+    """What fetching the Release files came to."""
+    count_downloads(tx, job.task, len(FORMS) * len(plan.dists))
+    if plan.mirror and plan.dists == plan.skipped:
+        tasks.add_progress(tx, job.task, *reports.ALL_SKIPPED)
+        return
+    tasks.add_progress(tx, job.task, *reports.RELEASE_FILES, done=len(plan.dists))
+    for dist in plan.skipped:
+        tasks.add_progress(tx, job.task, *reports.RELEASE_SKIPPED, subject=dist.name)

@@ -1,0 +1,276 @@
+"""Publish: make a repository version ready for apt.
+
+Reads a version; leaves a publication: index files and signed Release files. Its first job decides
+what is to be written and opens one job per index; the last of these opens the one that writes the
+Release files, signs them and makes the publication visible. Nobody sees it before, and a task that
+fails takes it along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from debfleet.db import jobs, publications, tasks, units
+from debfleet.db.connect import Tx
+from debfleet.db.jobs import NewJob
+from debfleet.db.publications import AtPath, NewPublication, Origin, Publication, Stored
+from debfleet.deb import publish as deb
+from debfleet.model import Job, Ring, prn
+from debfleet_worker.dists import Dists, Index, read_dists
+from debfleet_worker.forms import ENDINGS, Forms, record, write_index
+from debfleet_worker.lease import Lease
+from debfleet_worker.published_releases import Written, write_releases
+from debfleet_worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 1 << 20
+
+
+def run(worker: Worker, job: Job, lease: Lease) -> None:
+    """One job of the step, as its args say."""
+    if "index" in job.args:
+        _publish_index(worker, job, lease)
+    elif "publication" in job.args:
+        _publish_releases(worker, job, lease)
+    else:
+        _begin(worker, job, lease)
+
+
+# --- what is to be written ------------------------------------------------------------------------
+
+
+def _begin(worker: Worker, job: Job, lease: Lease) -> None:
+    ask = job.args.get("ask", job.task_args)
+    with worker.db.transaction() as tx:
+        origin = publications.get_origin(tx, ask["repository"], ask["number"])
+    new = _new_publication(job, ask, origin)
+    if new.kind == "verbatim":
+        _publish_verbatim(worker, job, lease, new)
+        return
+    with lease.busy(), worker.db.transaction() as tx:
+        dists = _read_dists(tx, worker, new)
+    empty = write_index(worker, job, lease, [])
+    with lease.busy():
+        worker.commit(lambda tx: _open_indices(tx, job, new, dists, empty))
+
+
+def _new_publication(job: Job, ask: dict[str, Any], origin: Origin) -> NewPublication:
+    """What was asked for; what was not said is as the repository says."""
+    upstream_fields = ask.get("publish_upstream_release_fields")
+    excluded = ask.get("excluded_package_metadata_fields")
+    return NewPublication(
+        repository=ask["repository"],
+        number=ask["number"],
+        kind=ask.get("kind", "apt"),
+        simple=ask.get("simple", False),
+        structured=ask.get("structured", True),
+        checkpoint=ask.get("checkpoint", False),
+        layout=ask.get("layout") or deb.ALPHABETICAL,
+        options={
+            "signing_service": ask.get("signing_service"),
+            "publish_upstream_release_fields": origin.publish_upstream_release_fields
+            if upstream_fields is None
+            else upstream_fields,
+            "publish_legacy_release_files": bool(ask.get("publish_legacy_release_files")),
+            "excluded_package_metadata_fields": origin.excluded_package_metadata_fields
+            if excluded is None
+            else excluded,
+        },
+        made_by=job.task,
+    )
+
+
+def _read_dists(tx: Tx, worker: Worker, of: NewPublication | Publication) -> Dists:
+    return read_dists(
+        tx,
+        worker.settings,
+        of.repository,
+        of.number,
+        simple=of.simple,
+        structured=of.structured,
+    )
+
+
+def _open_indices(tx: Tx, job: Job, new: NewPublication, dists: Dists, empty: Forms) -> list[Ring]:
+    jobs.hold(tx, job)
+    publication = publications.add_publication(tx, new)
+    shared = publications.add_digest_paths(tx, publication)
+    if shared:
+        log.info("pool.paths_shared", extra={"packages": shared})
+    record(tx, [empty])
+    indices = [index for dist in dists.dists for index in dist.indices]
+    paths = [index.path for index in indices if index.is_empty]
+    paths += [path for dist in dists.dists for path in dist.sources()]
+    publications.add_files(tx, publication.id, [f for p in paths for f in _at_path(p, empty)])
+    _report_left_out(tx, job, dists)
+    opens = [_index_job(publication, index) for index in indices if not index.is_empty]
+    return jobs.finish(tx, job, opens, then=_last_job(publication))
+
+
+def _index_job(publication: Publication, index: Index) -> NewJob:
+    components = None if index.components is None else list(index.components)
+    part = {"path": index.path, "components": components, "architecture": index.architecture}
+    return NewJob("publish", {"publication": publication.id, "index": part})
+
+
+def _last_job(publication: Publication) -> NewJob:
+    return NewJob("publish", {"publication": publication.id})
+
+
+def _at_path(path: str, forms: Forms) -> list[AtPath]:
+    return [AtPath(path + ENDINGS[form], file, is_index=True) for form, file in forms.files.items()]
+
+
+def _report_left_out(tx: Tx, job: Job, dists: Dists) -> None:
+    for distribution, count in sorted(dists.foreign.items()):
+        log.warning("packages.foreign", extra={"distribution": distribution, "count": count})
+        tasks.add_progress(
+            tx,
+            job.task,
+            "publish.skipped.architecture_foreign",
+            f"Skipped: packages of architectures that '{distribution}' lacks",
+            count,
+            subject=distribution,
+            state="completed",
+        )
+    if dists.hidden:
+        log.warning("distribution.hidden", extra={"distribution": dists.hidden})
+        tasks.add_progress(
+            tx,
+            job.task,
+            "publish.skipped.distribution",
+            f"Skipped: distribution '{dists.hidden}', whose place the simple one takes",
+            subject=dists.hidden,
+            state="completed",
+        )
+
+
+# --- one index ------------------------------------------------------------------------------------
+
+
+def _publish_index(worker: Worker, job: Job, lease: Lease) -> None:
+    with worker.db.transaction() as tx:
+        publication = publications.get_publication(tx, job.args["publication"])
+    part = job.args["index"]
+    with closing(_stanzas(worker, lease, publication, part)) as stanzas:
+        forms = write_index(worker, job, lease, stanzas)
+
+    def finish(tx: Tx) -> list[Ring]:
+        jobs.hold(tx, job)
+        record(tx, [forms])
+        publications.add_files(tx, publication.id, _at_path(part["path"], forms))
+        return jobs.finish(tx, job, then=_last_job(publication))
+
+    worker.commit(finish)
+    size = forms.files["plain"].size
+    log.info(
+        "index.published",
+        extra={"path": part["path"], "bytes": size, "compressed": forms.is_new},
+    )
+
+
+def _stanzas(
+    worker: Worker, lease: Lease, publication: Publication, part: dict[str, Any]
+) -> Generator[bytes, None, None]:
+    """The stanzas of one index; the transaction that reads them ends with the last."""
+    options = publication.options
+    how = deb.Listing(
+        digests=worker.settings.allowed_content_checksums,
+        excluded={name.lower() for name in options["excluded_package_metadata_fields"]},
+    )
+    with (
+        lease.busy(),
+        worker.db.transaction() as tx,
+        publications.listed_packages(
+            tx, publication, part["components"], part["architecture"]
+        ) as packages,
+    ):
+        for package in packages:
+            paths = deb.pool_paths(
+                package.component,
+                package.name,
+                package.source,
+                package.relative_path,
+                package.sha256,
+            )
+            layout = deb.BY_DIGEST if package.by_digest else publication.layout
+            yield deb.render_package(
+                package.stanza,
+                filename=paths.filename(layout),
+                size=package.size,
+                sha256=package.sha256,
+                how=how,
+            )
+
+
+# --- the Release files ----------------------------------------------------------------------------
+
+
+def _publish_releases(worker: Worker, job: Job, lease: Lease) -> None:
+    with lease.busy(), worker.db.transaction() as tx:
+        publication = publications.get_publication(tx, job.args["publication"])
+        written = Written(
+            publication=publication,
+            origin=publications.get_origin(tx, publication.repository, publication.number),
+            dists=_read_dists(tx, worker, publication).dists,
+            files={f.path: f.file for f in publications.list_files(tx, publication.id)},
+        )
+    small = write_releases(worker, job, lease, written)
+    with lease.busy():
+        worker.commit(lambda tx: _complete(tx, job, written, small))
+    log.info("publication.made", extra={"files": len(written.files) + len(small)})
+
+
+def _complete(tx: Tx, job: Job, written: Written, small: dict[str, Stored]) -> None:
+    jobs.hold(tx, job)
+    record(tx, [], small.values())
+    files = [AtPath(path, file) for path, file in small.items()]
+    publications.add_files(tx, written.publication.id, files)
+    _end(tx, job, written.publication, written.origin)
+
+
+def _end(tx: Tx, job: Job, publication: Publication, origin: Origin) -> None:
+    """Make the publication visible, and end the task that made it, or its version too."""
+    publications.complete_publication(tx, publication.id)
+    created = [prn(f"deb.{publication.kind}publication", publication.uuid)]
+    if origin.made_by == job.task:
+        created.insert(0, prn("core.repositoryversion", origin.version))
+    tasks.complete(tx, job, created=created)
+
+
+# --- verbatim -------------------------------------------------------------------------------------
+
+
+def _publish_verbatim(worker: Worker, job: Job, lease: Lease, new: NewPublication) -> None:
+    """Upstream's own files: nothing is written, only looked up."""
+    with worker.db.transaction() as tx:
+        origin = publications.get_origin(tx, new.repository, new.number)
+        found = publications.list_unit_files(tx, new.repository, new.number)
+    files = [_with_sha512(worker, lease, file) if file.is_index else file for file in found]
+
+    def finish(tx: Tx) -> None:
+        jobs.hold(tx, job)
+        units.lock_content(tx)
+        publication = publications.add_publication(tx, replace(new, simple=False, structured=False))
+        publications.add_files(tx, publication.id, files)
+        _end(tx, job, publication, origin)
+
+    worker.commit(finish)
+    log.info("publication.made", extra={"files": len(files)})
+
+
+def _with_sha512(worker: Worker, lease: Lease, file: AtPath) -> AtPath:
+    """apt asks by the strongest digest that upstream's Release names."""
+    digest = hashlib.sha512()
+    with worker.store.open(file.file.sha256) as stored:
+        while block := stored.read(_BLOCK):
+            lease.check()
+            lease.progress(len(block))
+            digest.update(block)
+    return replace(file, file=replace(file.file, sha512=digest.digest()))

@@ -1,0 +1,119 @@
+"""``debfleet sweep``: the net below everything that only rings.
+
+Two may run; one leads. Each round is a list of short transactions of ``debfleet.db.sweeps``, all of
+them harmless twice, so that a leader who was thought dead does no damage.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from uuid import UUID, uuid4
+
+import psycopg
+
+from debfleet.bell import Bell, open_bell
+from debfleet.config import Settings
+from debfleet.db import slots, sweeps, tasks
+from debfleet.db.connect import Database
+from debfleet.model import Ring
+from debfleet_worker.heart import Heart
+from debfleet_worker.main import on_signals, wait_for
+
+log = logging.getLogger(__name__)
+
+_ROLE = "sweep"
+_PRUNE_EVERY = 60  # rounds
+
+
+def run_sweep(settings: Settings) -> int:
+    """Sweep until SIGTERM or SIGINT; the exit status."""
+    settings.need("database_url")
+    stop = threading.Event()
+    on_signals(stop)
+    sweep(settings, stop)
+    return 0
+
+
+def sweep(settings: Settings, stop: threading.Event) -> None:
+    """Sweep until the event is set."""
+    process, bell = uuid4(), open_bell(settings)
+    # Little patience: with Postgres away, the calls below must not outlast the grace of a SIGTERM.
+    with Database(settings.database_url, size=2, name="debfleet sweep", patience=5) as db:
+        heart = Heart(db, settings, "sweep", process)
+        wait_for(heart.beat_once, stop)
+        heart.start()
+        sweeper = Sweeper(db, bell, settings, process)
+        log.info("sweep.started", extra={"process_id": str(process)})
+        while not stop.is_set():
+            try:
+                sweeper.run_once()
+            except psycopg.OperationalError as e:
+                log.warning("sweep.failed", extra={"reason": str(e)})
+            stop.wait(settings.sweep_seconds)
+        sweeper.step_down()
+        bell.close()
+        heart.stop()
+        log.info("sweep.stopped")
+
+
+class Sweeper:
+    """One round after the other; what it remembers between them is only about the broker."""
+
+    def __init__(self, db: Database, bell: Bell, settings: Settings, process: UUID) -> None:
+        self._db = db
+        self._bell = bell
+        self._settings = settings
+        self._process = process
+        self._rounds = 0
+        self._broker_was_away = False
+
+    def run_once(self) -> bool:
+        """One round; false if another sweeper leads."""
+        lease = self._settings.sweep_seconds * 3.0
+        if not self._db.run(lambda tx: sweeps.lead(tx, _ROLE, self._process, lease)):
+            return False
+        self._end_lost()
+        # Marks of rings that nobody heard would only lengthen the pause to the next.
+        if not self._bell.ring_now([]):
+            self._broker_was_away = True
+            return True
+        self._ring(self._db.run(tasks.start_all))
+        self._ring_unrung()
+        # After an outage the broker may have lost everything: ring all that waits, once.
+        anew, self._broker_was_away = self._broker_was_away, False
+        rings = self._db.run(lambda tx: sweeps.ring_again(tx, self._settings, anew=anew))
+        if rings:
+            log.warning("jobs.rung_again", extra={"jobs": len(rings), "after_outage": anew})
+        self._ring(rings)
+        if self._rounds % _PRUNE_EVERY == 0:
+            self._db.run(sweeps.prune)
+        self._rounds += 1
+        return True
+
+    def step_down(self) -> None:
+        """Let the other sweeper lead at once."""
+        try:
+            self._db.run(lambda tx: sweeps.step_down(tx, _ROLE, self._process))
+        except psycopg.OperationalError as e:
+            log.warning("sweep.failed", extra={"reason": str(e)})
+
+    def _end_lost(self) -> None:
+        ended = self._db.run(lambda tx: sweeps.end_lost_leases(tx, self._settings))
+        if ended:
+            log.error("jobs.quarantined", extra={"tasks": ended})
+        self._db.run(sweeps.tidy_jobs)
+
+    def _ring_unrung(self) -> None:
+        window = self._settings.window
+        for task, round in self._db.run(lambda tx: sweeps.list_unrung_tasks(tx, window)):
+            self._ring(
+                self._db.run(partial(sweeps.ring_task, task=task, round=round, window=window))
+            )
+        for scope in self._db.run(sweeps.list_unrung_scopes):
+            self._ring(self._db.run(partial(slots.ring_scope, scope=scope, window=window)))
+
+    def _ring(self, rings: list[Ring]) -> None:
+        if rings and not self._bell.ring_now(rings):
+            self._broker_was_away = True

@@ -1,0 +1,88 @@
+"""The pool of connections, and the transaction that everything in ``debfleet.db`` takes first."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool
+
+Tx = psycopg.Connection[DictRow]
+T = TypeVar("T")
+
+# A deadlock or a serialisation failure is nobody's fault: the whole transaction runs again.
+_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_TRIES = 8
+
+
+class Database:
+    """A bounded pool of connections to Postgres.
+
+    Connections are checked when they are handed out, so that a restart of Postgres costs a
+    reconnect and not an error. Nothing is kept in a session (a transaction pooler may stand
+    between): no prepared statements, no LISTEN, no temporary table that outlives its transaction.
+    """
+
+    def __init__(
+        self, url: str, *, size: int = 4, name: str = "debfleet", patience: float = 30
+    ) -> None:
+        self.url = url
+        self._pool: ConnectionPool[Tx] = ConnectionPool(
+            url,
+            connection_class=psycopg.Connection[DictRow],
+            kwargs={
+                "row_factory": dict_row,
+                "prepare_threshold": None,
+                "application_name": name,
+                "autocommit": False,
+                "connect_timeout": 10,
+            },
+            min_size=1,
+            max_size=size,
+            timeout=patience,  # seconds that a transaction waits for its connection
+            check=ConnectionPool.check_connection,
+            open=False,
+            name=name,
+        )
+
+    def open(self) -> None:
+        """Start the pool; returns at once, also when Postgres is away."""
+        self._pool.open(wait=False)
+
+    def close(self) -> None:
+        """Close every connection; waits at most five seconds for those in use."""
+        self._pool.close(timeout=5)
+
+    def __enter__(self) -> Database:
+        self.open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tx]:
+        """One transaction: committed at the end of the block, rolled back if it raises."""
+        with self._pool.connection() as tx:
+            yield tx
+
+    def run(self, work: Callable[[Tx], T]) -> T:
+        """Run ``work`` in one transaction, again as a whole after a deadlock.
+
+        Use this where others may insert or lock the same rows. ``work`` must have no effect
+        outside its transaction.
+        """
+        for attempt in range(_TRIES):
+            try:
+                with self.transaction() as tx:
+                    return work(tx)
+            except _AGAIN:
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(random.uniform(0, 0.02 * 2**attempt))
+        raise AssertionError("not reached")

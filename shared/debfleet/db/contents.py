@@ -1,0 +1,363 @@
+"""Lists of content units: pages, counts and filters over the bitmaps of repository versions.
+
+A version's set of units is a few dozen rows of 4,096 bits, so a count adds up bits and a page
+opens the one or two chunks it falls into, at the last page as at the first. Newest first is id
+descending: two inserts that run at once may differ from ``created`` by their overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import sql as compose
+from psycopg.rows import DictRow
+
+from debfleet.db import sql
+from debfleet.db.connect import Tx
+from debfleet.identity import UnitId
+from debfleet.model import Kind
+
+_q = sql.load("contents.sql")
+
+LINK = Kind.PACKAGE_RELEASE_COMPONENT
+
+TABLES: Mapping[Kind, LiteralString] = {
+    Kind.PACKAGE: "packages",
+    Kind.RELEASE_FILE: "release_files",
+    Kind.PACKAGE_INDEX: "package_indices",
+    Kind.RELEASE: "releases",
+    Kind.RELEASE_ARCHITECTURE: "release_architectures",
+    Kind.RELEASE_COMPONENT: "release_components",
+}
+"""The table of each kind that has rows; package links are bits and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A version, by repository and number."""
+
+    repository: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The units that one version holds and another, if given, does not."""
+
+    version: Place | None  # None: what any version holds
+    without: Place | None = None
+    components: tuple[int, ...] | None = None
+    """Only what is linked to these release components; for packages and their links."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which units of a kind a list shows, and in which order."""
+
+    kind: Kind
+    sets: tuple[Held, ...] = ()  # in each of them; (): every unit there is
+    ids: tuple[UnitId, ...] | None = None  # only these
+    # On the unit's row, which is called u; values are quoted in it, nothing is a parameter.
+    # Of a link, u is its package and l its list; there only the order may be given.
+    where: compose.Composable | None = None
+    order: compose.Composable | None = None  # None: newest first
+    orphaned_for: int | None = None  # minutes: only what is in no version and nobody wanted since
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of a list and the length of the whole."""
+
+    count: int
+    rows: list[DictRow]
+
+
+def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
+    """One page of a list, and how many units it has in all.
+
+    A row holds the unit's columns; a package's has ``artifact``, the id of its artifact or None;
+    a release file's or an index's has ``files``, by path the id of the artifact or None; a link's
+    has ``list``, ``package``, ``release_component``, ``index_architecture`` and ``created``.
+    """
+    query = _Query(selection)
+    count = query.count(tx)
+    rows = query.page(tx, limit, offset) if offset < count else []
+    return Page(count, rows)
+
+
+def list_mixed(
+    tx: Tx, selections: Sequence[Selection], limit: int, offset: int
+) -> tuple[int, list[tuple[Kind, DictRow]]]:
+    """One page of several kinds, one kind after the other as given, and the count of all."""
+    rows: list[tuple[Kind, DictRow]] = []
+    before = 0
+    for selection in selections:
+        query = _Query(selection)
+        count = query.count(tx)
+        start = max(offset - before, 0)
+        room = limit - len(rows)
+        if start < count and room > 0:
+            rows += [(selection.kind, row) for row in query.page(tx, room, start)]
+        before += count
+    return before, rows
+
+
+def find_unit(tx: Tx, unit: UnitId) -> DictRow | None:
+    """One unit, as a row of ``list_units``; a link only while some version holds it."""
+    rows = list_units(tx, Selection(unit.kind, ids=(unit,)), 1, 0).rows
+    return rows[0] if rows else None
+
+
+def list_known(tx: Tx, units: Iterable[UnitId]) -> set[UnitId]:
+    """Those of the units that exist."""
+    by_kind: dict[Kind, list[UnitId]] = {}
+    for unit in units:
+        by_kind.setdefault(unit.kind, []).append(unit)
+    known: set[UnitId] = set()
+    for kind, wanted in by_kind.items():
+        if kind in TABLES:
+            query = compose.SQL("select id from {} where id = any(%(ids)s)").format(
+                compose.Identifier(TABLES[kind])
+            )
+            found = {row["id"] for row in tx.execute(query, {"ids": [u.id for u in wanted]})}
+            known |= {u for u in wanted if u.id in found and u.list == 0}
+        elif kind == LINK:
+            given = Selection(LINK, ids=tuple(wanted))
+            found_links = list_units(tx, given, len(wanted), 0).rows
+            known |= {UnitId(LINK, row["package"], row["list"]) for row in found_links}
+    return known
+
+
+# --- one fact each ----------------------------------------------------------------------------
+
+
+def holds(tx: Tx, version: Place, unit: UnitId) -> bool:
+    """Whether a version holds a unit."""
+    return (version.repository, version.number) in set(
+        find_versions(tx, [unit], repository=version.repository)
+    )
+
+
+def find_previous(tx: Tx, version: Place) -> Place | None:
+    """The version that added and removed are counted against; None: there is none before."""
+    row = tx.execute(_q["find_previous"], _place(version)).fetchone()
+    if row is None or row["number"] is None:
+        return None
+    return Place(version.repository, row["number"])
+
+
+def find_latest(tx: Tx, repository: int) -> Place | None:
+    """The latest version of a repository."""
+    row = tx.execute(_q["find_latest"], {"repository": repository}).fetchone()
+    if row is None or row["number"] is None:
+        return None
+    return Place(repository, row["number"])
+
+
+def list_components_of_release(tx: Tx, version: Place, release: int) -> list[int]:
+    """Ids of the release components that a version has of a release's distribution."""
+    rows = tx.execute(_q["list_components_of_release"], {**_place(version), "release": release})
+    return [row["id"] for row in rows]
+
+
+def list_components_of_package(tx: Tx, version: Place, package: int) -> list[int]:
+    """Ids of the release components that a package is linked to in a version."""
+    rows = tx.execute(_q["list_components_of_package"], {**_place(version), "package": package})
+    return [row["id"] for row in rows]
+
+
+def list_links_of_package(tx: Tx, package: int) -> list[UnitId]:
+    """The links of a package in any version."""
+    rows = tx.execute(_q["list_links_of_package"], {"package": package})
+    return [UnitId(LINK, package, row["list"]) for row in rows]
+
+
+def list_releases_of_package(tx: Tx, version: Place, package: int) -> list[int]:
+    """Ids of a version's releases whose distribution a package is linked to there."""
+    rows = tx.execute(_q["list_releases_of_package"], {**_place(version), "package": package})
+    return [row["id"] for row in rows]
+
+
+# --- which versions hold a unit ---------------------------------------------------------------
+
+
+def find_repositories(tx: Tx, units: Sequence[UnitId], *, latest: bool = False) -> list[int]:
+    """Ids of the repositories that hold one of the units, in any version or in the latest."""
+    query = _q["find_repositories_latest" if latest else "find_repositories"]
+    return [row["repository"] for row in tx.execute(query, _units(units))]
+
+
+def find_versions(
+    tx: Tx, units: Sequence[UnitId], *, repository: int | None = None
+) -> list[tuple[int, int]]:
+    """(repository, number) of the versions that hold one of the units, of one repository or all."""
+    rows = tx.execute(_q["find_versions"], {**_units(units), "repository": repository})
+    return [(row["repository"], row["number"]) for row in rows]
+
+
+def _units(units: Sequence[UnitId]) -> dict[str, Any]:
+    return {
+        "kinds": [int(u.kind) for u in units],
+        "lists": [u.list for u in units],
+        "ids": [u.id for u in units],
+    }
+
+
+def _place(version: Place) -> dict[str, Any]:
+    return {"repository": version.repository, "number": version.number}
+
+
+# --- artifacts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSelection:
+    """Which artifacts a list shows."""
+
+    version: Place | None = None  # only files of units of this version
+    where: compose.Composable | None = None  # on the artifact's row, which is called u
+    order: compose.Composable | None = None  # None: newest first
+    orphaned_for: int | None = None  # minutes: only what no unit names and nobody wanted since
+
+
+def list_artifacts(tx: Tx, selection: ArtifactSelection, limit: int, offset: int) -> Page:
+    """One page of artifacts (id, sha256, size, created), and how many there are."""
+    where = [] if selection.where is None else [selection.where]
+    if selection.orphaned_for is not None:
+        where.append(_piece("artifact_is_orphaned", minutes=selection.orphaned_for))
+    if selection.version is not None:
+        where.append(_piece("artifact_is_of_a_version", **_place(selection.version)))
+    source = _piece("rows_of_table", table=compose.Identifier("artifacts"), where=_all_of(where))
+    row = tx.execute(_piece("count_rows", sets=_NOTHING, source=source)).fetchone()
+    page = _piece(
+        "page_of_artifacts",
+        source=source,
+        order=_NEWEST if selection.order is None else selection.order,
+        limit=limit,
+        offset=offset,
+    )
+    return Page(int(row["n"]) if row else 0, tx.execute(page).fetchall())
+
+
+# --- how a list is asked ----------------------------------------------------------------------
+
+
+class _Query:
+    """The statements of one selection, made of the pieces in contents.sql."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._is_link = selection.kind == LINK
+        where = [] if selection.where is None else [selection.where]
+        if not self._is_link and selection.ids is not None:
+            where.append(_piece("is_given", ids=[u.id for u in selection.ids]))
+        if not self._is_link and selection.orphaned_for is not None:
+            lists = _piece("list_of_units", kind=int(selection.kind))
+            minutes = selection.orphaned_for
+            where.append(_piece("unit_is_orphaned", lists=lists, minutes=minutes))
+        self._where = _all_of(where)
+        self._has_sets = bool(selection.sets) or self._is_link
+        self._sets = self._compose_sets() if self._has_sets else _NOTHING
+        self._by_bits = self._has_sets and not where
+
+    def count(self, tx: Tx) -> int:
+        if self._is_link and self._selection.orphaned_for is not None:
+            return 0  # a link is there because a version holds it
+        if self._by_bits:
+            query = _piece("count_bits", sets=self._sets)
+        else:
+            query = _piece("count_rows", sets=self._sets, source=self._source())
+        row = tx.execute(query).fetchone()
+        return int(row["n"]) if row else 0
+
+    def page(self, tx: Tx, limit: int, offset: int) -> list[DictRow]:
+        order = self._selection.order
+        if order is None and self._by_bits:
+            form = "page_of_links" if self._is_link else "page_of_bits"
+        elif self._is_link:
+            form = "page_of_links_in_order"
+        else:
+            form = "page_of_rows"
+        ids = _piece(
+            form,
+            sets=self._sets + compose.SQL(", ") if self._has_sets else compose.SQL("with "),
+            source=_NOTHING if self._is_link else self._source(),
+            order=_NEWEST if order is None else order,
+            limit=limit,
+            offset=offset,
+        )
+        return tx.execute(ids + _piece(_SHOWN[self._selection.kind])).fetchall()
+
+    def _source(self) -> compose.Composable:
+        table = compose.Identifier(TABLES[self._selection.kind])
+        form = "rows_of_sets" if self._has_sets else "rows_of_table"
+        return _piece(form, table=table, where=self._where)
+
+    def _compose_sets(self) -> compose.Composable:
+        """``with … wanted (chunk, bits)``, for links ``(list, chunk, bits)``."""
+        sets = [self._held(held) for held in self._selection.sets]
+        if self._is_link:
+            sets = sets or [self._held(Held(None))]
+            if self._selection.ids is not None:
+                ids = self._selection.ids
+                sets.append(
+                    _piece("given_links", lists=[u.list for u in ids], ids=[u.id for u in ids])
+                )
+        names = [compose.Identifier(f"set_{number}") for number in range(len(sets))]
+        key = compose.SQL("list, chunk" if self._is_link else "chunk")
+        joined: compose.Composable = names[0]
+        for name in names[1:]:
+            joined = compose.SQL("{} join {} using ({})").format(joined, name, key)
+        return _piece(
+            "with_wanted",
+            sets=compose.SQL(",\n").join(
+                compose.SQL("{} as materialized ({})").format(name, text)
+                for name, text in zip(names, sets, strict=True)
+            ),
+            key=key,
+            bits=compose.SQL(" & ").join(name + compose.SQL(".bits") for name in names),
+            joined=joined,
+        )
+
+    def _held(self, held: Held) -> compose.Composable:
+        """One set as (chunk, bits), for links (list, chunk, bits)."""
+        if held.components is not None:
+            lists = _piece("lists_of_components", components=list(held.components))
+        elif self._is_link:
+            lists = _piece("lists_of_links")
+        else:
+            lists = _piece("list_of_units", kind=int(self._selection.kind))
+        key = compose.SQL("c.list, c.chunk" if self._is_link else "c.chunk")
+        if held.version is None:
+            return _piece("held_anywhere", key=key, lists=lists)
+        of = {"r": held.version.repository, "n": held.version.number}
+        if held.without is None:
+            return _piece("held", key=key, lists=lists, **of)
+        without = {"wr": held.without.repository, "wn": held.without.number}
+        return _piece("held_without", key=key, lists=lists, **of, **without)
+
+
+_NOTHING = compose.SQL("")
+_NEWEST = compose.SQL("u.id desc")
+
+
+def _all_of(conditions: Sequence[compose.Composable]) -> compose.Composable:
+    if not conditions:
+        return compose.SQL("true")
+    return compose.SQL(" and ").join(compose.SQL("({})").format(c) for c in conditions)
+
+
+def _piece(name: str, **parts: Any) -> compose.Composed:
+    """A piece of SQL with its braces filled: by other pieces, or by quoted values."""
+    filled = {
+        key: part if isinstance(part, compose.Composable) else compose.Literal(part)
+        for key, part in parts.items()
+    }
+    return compose.SQL(_q[name] + "\n").format(**filled)
+
+
+_SHOWN: Mapping[Kind, str] = {kind: f"show_{table}" for kind, table in TABLES.items()} | {
+    LINK: "show_links"
+}

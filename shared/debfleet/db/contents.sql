@@ -1,0 +1,245 @@
+-- Lists of content units. Most statements here are pieces that contents.py puts together: what
+-- stands in braces is another piece or a quoted value. A list is with_wanted (of held and its
+-- like), then a count or a page, then how to show it. They are run without parameters, since the
+-- conditions of a list may hold a bare percent sign.
+
+-- name: with_wanted
+with {sets},
+wanted as materialized (select {key}, {bits} as bits from {joined})
+
+-- name: held
+-- The bits of one version. Units of a kind lie in one list; packages of a component in several.
+select {key}, bit_or(c.bits) as bits from repository_chunks c
+ where c.repository = {r} and c.added <= {n} and (c.removed is null or c.removed > {n}) and {lists}
+ group by {key}
+
+-- name: held_anywhere
+-- Every chunk row belongs to some version that still exists.
+select {key}, bit_or(c.bits) as bits from repository_chunks c where {lists} group by {key}
+
+-- name: held_without
+-- The bits of one version that another lacks.
+select {key}, bit_or(c.bits & ~ coalesce(o.bits, no_bits())) as bits
+  from repository_chunks c
+  left join repository_chunks o on o.repository = {wr} and o.list = c.list and o.chunk = c.chunk
+   and o.added <= {wn} and (o.removed is null or o.removed > {wn})
+ where c.repository = {r} and c.added <= {n} and (c.removed is null or c.removed > {n}) and {lists}
+ group by {key}
+
+-- name: list_of_units
+c.list = (select id from content_lists
+           where kind = {kind} and release_component = 0 and index_architecture = '')
+
+-- name: lists_of_links
+c.list in (select id from content_lists where kind = 11)
+
+-- name: lists_of_components
+c.list in (select id from content_lists where kind = 11 and release_component = any({components}::bigint[]))
+
+-- name: given_links
+select list, chunk_of(id) as chunk, bit_or(one_bit(id)) as bits
+  from unnest({lists}::int[], {ids}::bigint[]) as given(list, id)
+ group by 1, 2
+
+-- name: count_bits
+{sets} select coalesce(sum(bit_count(bits)), 0)::bigint as n from wanted
+
+-- name: count_rows
+{sets} select count(*) as n {source}
+
+-- name: rows_of_table
+from {table} u where {where}
+
+-- name: rows_of_sets
+-- The chunk joins, the range lets a chunk be read from the table's order: the planner has both.
+from wanted w join {table} u
+  on u.id >= id_at(w.chunk, 0) and u.id < id_at(w.chunk + 1, 0)
+ and chunk_of(u.id) = w.chunk and get_bit(w.bits, place_of(u.id)) = 1
+ where {where}
+
+-- name: page_of_bits
+-- Only the chunks that the page falls into are opened.
+{sets} counted as (select chunk, bits, bit_count(bits) as n from wanted where bit_count(bits) > 0),
+summed as (select chunk, bits, n, sum(n) over (order by chunk desc) as upto from counted),
+near as materialized (
+  select * from summed where upto > {offset} and upto - n < {offset} + {limit}),
+ids as materialized (
+  select id_at(chunk, place) as id, row_number() over (order by id_at(chunk, place) desc) as place_in_list
+    from near, generate_series(0, chunk_size() - 1) place
+   where get_bit(bits, place) = 1
+   order by id desc limit {limit}
+  offset {offset} - (select coalesce(min(upto - n), 0) from near))
+
+-- name: page_of_rows
+{sets} ids as materialized (
+  select id, row_number() over () as place_in_list
+    from (select u.id {source} order by {order}, u.id desc limit {limit} offset {offset}) page)
+
+-- name: page_of_artifacts
+select u.id, u.sha256, u.size, u.created {source}
+ order by {order}, u.id desc limit {limit} offset {offset}
+
+-- name: page_of_links_in_order
+{sets} ids as materialized (
+  select id, list, row_number() over () as place_in_list
+    from (select u.id, l.id as list
+            from wanted w cross join generate_series(0, chunk_size() - 1) place
+            join packages u on u.id = id_at(w.chunk, place)
+            join content_lists l on l.id = w.list
+           where get_bit(w.bits, place) = 1
+           order by {order}, u.id desc, l.id limit {limit} offset {offset}) page)
+
+-- name: page_of_links
+-- Chunks of one number, whatever their list, are one piece of the order.
+{sets} counted as (
+  select chunk, sum(bit_count(bits))::bigint as n from wanted where bit_count(bits) > 0 group by chunk),
+summed as (select chunk, n, sum(n) over (order by chunk desc) as upto from counted),
+near as materialized (
+  select * from summed where upto > {offset} and upto - n < {offset} + {limit}),
+ids as materialized (
+  select id_at(chunk, place) as id, w.list,
+         row_number() over (order by id_at(chunk, place) desc, w.list) as place_in_list
+    from near join wanted w using (chunk), generate_series(0, chunk_size() - 1) place
+   where get_bit(w.bits, place) = 1
+   order by id desc, w.list limit {limit}
+  offset {offset} - (select coalesce(min(upto - n), 0) from near))
+
+-- name: show_packages
+select u.id, u.created, u.relative_path, u.sha256, u.size, u.stanza, a.id as artifact
+  from ids join packages u using (id) left join artifacts a on a.sha256 = u.sha256
+ order by ids.place_in_list
+
+-- name: show_release_files
+select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+                        left join artifacts a on a.sha256 = f.sha256
+                       where f.kind = 4 and f.unit = u.id), '{{}}') as files
+  from ids join release_files u using (id)
+ order by ids.place_in_list
+
+-- name: show_package_indices
+select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+                        left join artifacts a on a.sha256 = f.sha256
+                       where f.kind = 5 and f.unit = u.id), '{{}}') as files
+  from ids join package_indices u using (id)
+ order by ids.place_in_list
+
+-- name: show_releases
+select u.* from ids join releases u using (id) order by ids.place_in_list
+
+-- name: show_release_architectures
+select u.* from ids join release_architectures u using (id) order by ids.place_in_list
+
+-- name: show_release_components
+select u.* from ids join release_components u using (id) order by ids.place_in_list
+
+-- name: show_links
+-- A link has no row of its own: it is as young as the younger of its package and its list.
+select ids.id as package, ids.list, l.release_component, l.index_architecture,
+       greatest(p.created, l.created) as created
+  from ids join content_lists l on l.id = ids.list join packages p on p.id = ids.id
+ order by ids.place_in_list
+
+-- name: find_previous
+select max(number) as number from repository_versions
+ where repository = %(repository)s and number < %(number)s
+
+-- name: find_latest
+select max(number) as number from repository_versions where repository = %(repository)s
+
+-- name: list_components_of_release
+select u.id
+  from releases r
+  join release_components u on u.distribution = r.distribution
+  join content_lists l on l.kind = 10
+  join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
+ where r.id = %(release)s and get_bit(c.bits, place_of(u.id)) = 1
+   and c.repository = %(repository)s and c.added <= %(number)s
+   and (c.removed is null or c.removed > %(number)s)
+ order by u.id
+
+-- name: list_components_of_package
+select distinct l.release_component as id
+  from repository_chunks c join content_lists l on l.id = c.list and l.kind = 11
+ where c.repository = %(repository)s and c.added <= %(number)s
+   and (c.removed is null or c.removed > %(number)s)
+   and c.chunk = chunk_of(%(package)s) and get_bit(c.bits, place_of(%(package)s)) = 1
+ order by 1
+
+-- name: list_links_of_package
+select distinct c.list
+  from content_lists l join repository_chunks c on c.list = l.id and c.chunk = chunk_of(%(package)s)
+ where l.kind = 11 and get_bit(c.bits, place_of(%(package)s)) = 1
+ order by 1
+
+-- name: list_releases_of_package
+with distributions as materialized (
+  select distinct u.distribution
+    from repository_chunks c join content_lists l on l.id = c.list and l.kind = 11
+    join release_components u on u.id = l.release_component
+   where c.repository = %(repository)s and c.added <= %(number)s
+     and (c.removed is null or c.removed > %(number)s)
+     and c.chunk = chunk_of(%(package)s) and get_bit(c.bits, place_of(%(package)s)) = 1)
+select u.id
+  from distributions join releases u using (distribution)
+  join content_lists l on l.kind = 8
+  join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
+ where get_bit(c.bits, place_of(u.id)) = 1
+   and c.repository = %(repository)s and c.added <= %(number)s
+   and (c.removed is null or c.removed > %(number)s)
+ order by u.id
+
+-- name: find_repositories
+-- Every chunk row belongs to some version that still exists, so any row will do.
+select distinct c.repository
+  from unnest(%(kinds)s::int[], %(lists)s::int[], %(ids)s::bigint[]) as u(kind, list, id)
+  join content_lists l on l.kind = u.kind and (l.id = u.list or (u.list = 0 and l.release_component = 0))
+  join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
+ where get_bit(c.bits, place_of(u.id)) = 1
+ order by 1
+
+-- name: find_repositories_latest
+select distinct c.repository
+  from unnest(%(kinds)s::int[], %(lists)s::int[], %(ids)s::bigint[]) as u(kind, list, id)
+  join content_lists l on l.kind = u.kind and (l.id = u.list or (u.list = 0 and l.release_component = 0))
+  join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
+ where get_bit(c.bits, place_of(u.id)) = 1 and c.removed is null
+ order by 1
+
+-- name: find_versions
+select distinct v.repository, v.number
+  from unnest(%(kinds)s::int[], %(lists)s::int[], %(ids)s::bigint[]) as u(kind, list, id)
+  join content_lists l on l.kind = u.kind and (l.id = u.list or (u.list = 0 and l.release_component = 0))
+  join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
+  join repository_versions v on v.repository = c.repository and v.number >= c.added
+   and (c.removed is null or v.number < c.removed)
+ where get_bit(c.bits, place_of(u.id)) = 1
+   and (%(repository)s::int is null or c.repository = %(repository)s)
+ order by 1, 2
+
+-- name: is_given
+u.id = any({ids}::bigint[])
+
+-- name: unit_is_orphaned
+u.last_wanted < now() - make_interval(mins => {minutes})
+  and not exists (
+    select from (select c.chunk, bit_or(c.bits) as bits from repository_chunks c where {lists} group by 1) alive
+     where alive.chunk = chunk_of(u.id) and get_bit(alive.bits, place_of(u.id)) = 1)
+
+-- name: artifact_is_orphaned
+u.last_wanted < now() - make_interval(mins => {minutes})
+  and not exists (select from packages p where p.sha256 = u.sha256)
+  and not exists (select from unit_files f where f.sha256 = u.sha256)
+  and not exists (select from published_files f where f.sha256 = u.sha256)
+
+-- name: artifact_is_of_a_version
+u.sha256 in (
+  with held as materialized (
+    select l.kind, c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
+     where c.repository = {repository} and c.added <= {number}
+       and (c.removed is null or c.removed > {number}) and l.kind in (1, 4, 5)),
+  ids as materialized (
+    select kind, id_at(chunk, place) as id from held, generate_series(0, chunk_size() - 1) place
+     where get_bit(bits, place) = 1)
+  select p.sha256 from ids join packages p on p.id = ids.id where ids.kind = 1
+  union all
+  select f.sha256 from ids join unit_files f on f.kind = ids.kind and f.unit = ids.id)

@@ -1,0 +1,232 @@
+-- What one sync decided and found: wanted indices, units for its version, files to fetch.
+
+-- name: get_repository_state
+-- What the latest version was made with. number 0 with options null: nothing was ever synced.
+select r.id, r.uuid, r.name, v.number, v.options
+  from repositories r
+  join repository_versions v on v.repository = r.id
+ where r.id = %(repository)s
+ order by v.number desc
+ limit 1;
+
+-- name: list_held_release_files
+-- The Release files of the latest version.
+with held as materialized (
+  select id_at(c.chunk, i) as id
+    from repository_chunks c
+    join content_lists l on l.id = c.list and l.kind = 4
+   cross join generate_series(0, chunk_size() - 1) i
+   where c.repository = %(repository)s and c.removed is null and get_bit(c.bits, i) = 1)
+select u.id, u.directory, u.release_digest from held join release_files u using (id);
+
+-- name: list_held_package_indices
+-- The package indices of the latest version.
+with held as materialized (
+  select id_at(c.chunk, i) as id
+    from repository_chunks c
+    join content_lists l on l.id = c.list and l.kind = 5
+   cross join generate_series(0, chunk_size() - 1) i
+   where c.repository = %(repository)s and c.removed is null and get_bit(c.bits, i) = 1)
+select u.id, u.directory, u.relative_path, u.sha256, u.index_digest
+  from held join package_indices u using (id);
+
+-- name: add_release
+insert into releases (codename, suite, distribution, version, origin, label, description)
+select %(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s
+ where not exists (select from releases
+   where texts_key(codename, suite, distribution, version, origin, label, description)
+       = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s))
+    on conflict do nothing;
+
+-- name: find_release
+update releases set last_wanted = now()
+ where texts_key(codename, suite, distribution, version, origin, label, description)
+     = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s)
+returning id;
+
+-- name: add_release_file
+insert into release_files (codename, suite, distribution, components, architectures, directory,
+                           relative_path, sha256, release_digest, date, valid_until)
+select %(codename)s, %(suite)s, %(distribution)s, %(components)s, %(architectures)s, %(directory)s,
+       %(relative_path)s, %(sha256)s, %(release_digest)s, %(date)s, %(valid_until)s
+ where not exists (select from release_files
+   where relative_path = %(relative_path)s and sha256 = %(sha256)s and release_digest = %(release_digest)s
+     and texts_key(codename, suite, distribution, components, architectures)
+       = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(components)s, %(architectures)s))
+    on conflict do nothing;
+
+-- name: find_release_file
+update release_files set last_wanted = now()
+ where relative_path = %(relative_path)s and sha256 = %(sha256)s and release_digest = %(release_digest)s
+   and texts_key(codename, suite, distribution, components, architectures)
+     = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(components)s, %(architectures)s)
+returning id;
+
+-- name: add_release_architectures
+insert into release_architectures (distribution, architecture, base_architecture, variant_architecture)
+select %(distribution)s, a, b, v
+  from unnest(%(architectures)s::text[], %(bases)s::text[], %(variants)s::text[]) as u(a, b, v)
+ where not exists (select from release_architectures r where r.distribution = %(distribution)s and r.architecture = a)
+ order by a
+    on conflict do nothing;
+
+-- name: add_release_components
+insert into release_components (distribution, component)
+select %(distribution)s, c
+  from unnest(%(components)s::text[]) as c
+ where not exists (select from release_components r where r.distribution = %(distribution)s and r.component = c)
+ order by c
+    on conflict do nothing;
+
+-- name: want_release_structure
+-- The architectures and components of one distribution belong to the task's version.
+insert into task_units (task, kind, unit)
+select %(task)s, 9, id from release_architectures
+ where distribution = %(distribution)s and architecture = any(%(architectures)s::text[])
+union all
+select %(task)s, 10, id from release_components
+ where distribution = %(distribution)s and component = any(%(components)s::text[])
+    on conflict do nothing;
+
+-- name: want_units
+insert into task_units (task, kind, unit)
+select %(task)s, %(kind)s, unnest(%(units)s::bigint[])
+    on conflict do nothing;
+
+-- name: add_unit_files
+-- Only those that are stored: what could not be had is no file of the unit.
+insert into unit_files (kind, unit, path, sha256)
+select %(kind)s, %(unit)s, path, sha256
+  from unnest(%(paths)s::text[], %(digests)s::bytea[]) as f(path, sha256)
+  join artifacts using (sha256)
+ order by path
+    on conflict do nothing;
+
+-- name: add_wanted_indices
+insert into wanted_indices (task, position, distribution, directory, component, architecture, path,
+                            files, by_hash, sha256, accept, optional, index, unit, state)
+select %(task)s, position, distribution, directory, component, architecture, path,
+       files, by_hash, decode(sha256, 'hex'), accept, optional, index, unit, state
+  from jsonb_to_recordset(%(rows)s) as r(
+    position int, distribution text, directory text, component text, architecture text, path text,
+    files jsonb, by_hash boolean, sha256 text, accept text[], optional boolean, index int, unit bigint, state text);
+
+-- name: get_wanted_index
+select * from wanted_indices where task = %(task)s and position = %(position)s;
+
+-- name: lock_siblings
+-- The wanted indices of one component, locked: whether "all" is missing decides what the others give.
+select position, architecture, accept, state from wanted_indices
+ where task = %(task)s and distribution = %(distribution)s and component = %(component)s
+ order by position
+   for update;
+
+-- name: finish_wanted_index
+update wanted_indices set index = %(index)s, unit = %(unit)s, state = %(state)s
+ where task = %(task)s and position = %(position)s;
+
+-- name: accept_all_as_well
+-- binary-all cannot be had: what the other indices say of "all" counts now. Gives those already read.
+update wanted_indices set accept = accept || 'all'::text
+ where task = %(task)s and distribution = %(distribution)s and component = %(component)s
+   and architecture <> 'all' and not 'all' = any(accept)
+returning position, state;
+
+-- name: add_package_index
+insert into package_indices (component, architecture, directory, relative_path, sha256, index_digest)
+select %(component)s, %(architecture)s, %(directory)s, %(relative_path)s, %(sha256)s, %(index_digest)s
+ where not exists (select from package_indices
+   where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s)
+    on conflict do nothing;
+
+-- name: find_package_index
+update package_indices set last_wanted = now()
+ where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s
+returning id;
+
+-- name: list_stored
+select sha256 from artifacts where sha256 = any(%(digests)s::bytea[]);
+
+-- name: count_files_to_deal
+select count(*) as files from task_files where task = %(task)s and chunk is null;
+
+-- name: deal_files
+-- Neighbours of the archive go together; a chunk ends at either bound.
+with f as (
+  select sha256, (row_number() over w - 1) / %(most_files)s as by_count,
+         (sum(size) over w - size) / %(most_bytes)s::numeric as by_bytes
+    from task_files where task = %(task)s and chunk is null
+  window w as (order by path, sha256)),
+c as (select sha256, dense_rank() over (order by by_count, floor(by_bytes)) as chunk from f),
+dealt as (
+  update task_files t set opener = %(opener)s, chunk = c.chunk
+    from c where t.task = %(task)s and t.sha256 = c.sha256 and t.chunk is null
+  returning t.chunk)
+select chunk, count(*)::int as files from dealt group by chunk order by chunk;
+
+-- name: list_chunk
+-- The files of a chunk that nobody has stored yet.
+select f.sha256, f.size, f.path from task_files f
+ where f.task = %(task)s and f.opener = %(opener)s and f.chunk = %(chunk)s
+   and not exists (select from artifacts a where a.sha256 = f.sha256 and a.size = f.size)
+ order by f.path;
+
+-- name: list_release_pins
+-- The Release files that this task verified: what it must still find upstream.
+select u.directory, f.path, f.sha256
+  from task_units t
+  join release_files u on u.id = t.unit
+  join unit_files f on f.kind = 4 and f.unit = u.id
+ where t.task = %(task)s and t.kind = 4;
+
+-- name: count_live_workers
+select count(*) as workers from processes
+ where kind = 'worker' and ended is null and last_heartbeat > now() - interval '30 s';
+
+-- name: touch_remote
+update remotes set last_seen = now() where id = %(remote)s;
+
+-- name: add_offers
+-- This remote offers what these indices list, whether or not they were read this time.
+insert into offers (remote, index)
+select distinct %(remote)s::int, w.index from wanted_indices w
+ where w.task = %(task)s and w.index is not null
+   and not exists (select from offers o where o.remote = %(remote)s and o.index = w.index)
+ order by 2
+    on conflict do nothing;
+
+-- name: count_own_tolerances
+-- What the bytes of the used indices made us leave out.
+select t.reason, sum(t.count)::bigint as count
+  from wanted_indices w join indices i on i.id = w.index
+ cross join lateral jsonb_to_recordset(i.tolerated) as t (reason text, count bigint)
+ where w.task = %(task)s group by 1 order by 1;
+
+-- name: list_own_tolerances
+-- The first of each reason.
+select reason, path as file, line, detail
+  from (select t.reason, w.path, e.line, e.detail,
+               row_number() over (partition by t.reason order by w.position, e.line) as nth
+          from wanted_indices w join indices i on i.id = w.index
+         cross join lateral jsonb_to_recordset(i.tolerated) as t (reason text, examples jsonb)
+         cross join lateral jsonb_to_recordset(t.examples) as e (line int, detail text)
+         where w.task = %(task)s) first
+ where nth <= %(most)s order by reason, nth;
+
+-- name: count_upstream_files
+-- Without the indices of a dist that was skipped whole, as Pulp counts.
+select (select count(*) from task_units where task = %(task)s and kind = 4)
+       + (select count(distinct unit) from wanted_indices where task = %(task)s) as n;
+
+-- name: renew_options
+update repository_versions v set options = %(options)s
+ where v.repository = %(repository)s and v.options is not null and v.options <> %(options)s
+   and v.number = (select max(number) from repository_versions where repository = %(repository)s);
+
+-- name: list_flat_architectures
+-- A flat archive's architectures are those of the packages that this sync takes from it.
+select distinct w.distribution, c.architecture
+  from wanted_indices w
+  join index_chunks c on c.index = w.index and (w.accept is null or c.architecture = any(w.accept))
+ where w.task = %(task)s and w.architecture = '' and w.state in ('known', 'ingested')
+ order by 1, 2;

@@ -1,0 +1,350 @@
+"""Publications: what a version looks like to apt, and which one a distribution serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from debfleet.db import sql
+from debfleet.db.connect import Tx
+from debfleet.errors import NotFound
+
+_Q = sql.load("publications.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class NewPublication:
+    """What is to be published, and how."""
+
+    repository: int
+    number: int  # of the version
+    kind: str = "apt"  # or verbatim
+    simple: bool = False
+    structured: bool = True
+    checkpoint: bool = False
+    layout: str = "nested_alphabetically"
+    options: dict[str, Any] = field(default_factory=dict)
+    made_by: int | None = None  # the task
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One publication."""
+
+    id: int
+    uuid: UUID
+    repository: int
+    number: int
+    kind: str
+    simple: bool
+    structured: bool
+    checkpoint: bool
+    layout: str
+    options: dict[str, Any]
+    is_complete: bool
+    created: datetime
+
+
+def add_publication(tx: Tx, new: NewPublication) -> Publication:
+    """A publication that nobody sees yet; if its task fails it goes with it.
+
+    Raises:
+        NotFound: The version is gone.
+    """
+    values = {name: getattr(new, name) for name in NewPublication.__slots__}
+    try:
+        row = tx.execute(_Q["add_publication"], values | {"options": Jsonb(new.options)}).fetchone()
+    except psycopg.errors.ForeignKeyViolation:
+        raise NotFound("repository version", new.number) from None
+    assert row is not None
+    return Publication(**row)
+
+
+def get_publication(tx: Tx, id: int) -> Publication:
+    """One publication, complete or not.
+
+    Raises:
+        NotFound: It is gone.
+    """
+    row = tx.execute(_Q["get_publication"], {"id": id}).fetchone()
+    if row is None:
+        raise NotFound("publication", id)
+    return Publication(**row)
+
+
+def find_publication(tx: Tx, uuid: UUID) -> Publication | None:
+    """A complete publication, or nothing."""
+    row = tx.execute(_Q["find_publication"], {"uuid": uuid}).fetchone()
+    return None if row is None else Publication(**row)
+
+
+def delete_publication(tx: Tx, uuid: UUID) -> bool:
+    """Delete a publication; false: it was gone. Who served it serves the next best from now."""
+    row = tx.execute(_Q["delete_publication"], {"uuid": uuid}).fetchone()
+    if row is None:
+        return False
+    switch_served(tx, repository=row["repository"])
+    return True
+
+
+def complete_publication(tx: Tx, id: int) -> None:
+    """Make it visible; distributions that follow its repository or version serve it from now."""
+    row = tx.execute(_Q["complete_publication"], {"id": id}).fetchone()
+    if row is None:
+        raise NotFound("publication", id)
+    switch_served(tx, repository=row["repository"])
+
+
+def switch_served(
+    tx: Tx, *, repository: int | None = None, distribution: int | None = None
+) -> list[int]:
+    """Let distributions serve what they are to serve now (view ``serving``); which ones changed.
+
+    Call it in the transaction that changes a distribution's target, or a publication.
+
+    Args:
+        repository: All distributions that point to it, its versions or its publications.
+        distribution: This one.
+    """
+    at = {"repository": repository, "distribution": distribution}
+    tx.execute(_Q["lock_distributions"], at)
+    tx.execute(_Q["lock_serving"], at)
+    ended = {row["distribution"] for row in tx.execute(_Q["end_served"], at)}
+    begun = {row["distribution"] for row in tx.execute(_Q["begin_served"], at)}
+    return sorted(ended | begun)
+
+
+# --- what a version looks like to apt ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The repository of a version that is published, as far as publish looks at it."""
+
+    uuid: UUID
+    description: str | None
+    autopublish: bool
+    publish_upstream_release_fields: bool
+    signing_service: UUID | None
+    signing_service_release_overrides: dict[str, str]  # by distribution: a service's UUID
+    excluded_package_metadata_fields: list[str]
+    version: UUID
+    made_by: int | None  # the task that made the version
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A component of a distribution."""
+
+    id: int
+    distribution: str
+    component: str
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The distributions of a version, as its units say."""
+
+    components: list[Place]  # in order of distribution and component
+    architectures: dict[str, list[str]]  # by distribution, sorted
+    releases: dict[str, dict[str, Any]]  # by distribution: the columns of its release unit
+    counts: dict[tuple[int, str], int]  # packages by component's id and architecture
+
+
+def get_origin(tx: Tx, repository: int, number: int) -> Origin:
+    """The repository of a version.
+
+    Raises:
+        NotFound: The version is gone.
+    """
+    at = {"repository": repository, "number": number}
+    row = tx.execute(_Q["get_origin"], at).fetchone()
+    if row is None:
+        raise NotFound("repository version", number)
+    return Origin(**row)
+
+
+def get_structure(tx: Tx, repository: int, number: int) -> Structure:
+    """Distributions, components and architectures of a version, and how many packages where."""
+    at = {"repository": repository, "number": number}
+    architectures: dict[str, list[str]] = {}
+    for row in tx.execute(_Q["list_architectures"], at):
+        architectures.setdefault(row["distribution"], []).append(row["architecture"])
+    counts: dict[tuple[int, str], int] = {}
+    for row in tx.execute(_Q["count_places"], at):
+        key = (row["component"], row["architecture"])
+        counts[key] = counts.get(key, 0) + row["count"]
+    return Structure(
+        components=[Place(**row) for row in tx.execute(_Q["list_components"], at)],
+        architectures=architectures,
+        releases={row["distribution"]: row for row in tx.execute(_Q["list_releases"], at)},
+        counts=counts,
+    )
+
+
+def count_architectures(tx: Tx, repository: int, number: int) -> dict[str, int]:
+    """All packages of a version by their own architecture, in its order."""
+    at = {"repository": repository, "number": number}
+    return {r["architecture"]: r["count"] for r in tx.execute(_Q["count_architectures"], at)}
+
+
+def add_digest_paths(tx: Tx, publication: Publication) -> int:
+    """Find the packages whose pool path another file wants too, for their own; how many."""
+    values = {
+        "publication": publication.id,
+        "repository": publication.repository,
+        "number": publication.number,
+        "structured": publication.structured,
+        "simple": publication.simple,
+    }
+    return tx.execute(_Q["add_digest_paths"], values).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A package as an index lists it."""
+
+    name: str
+    source: str | None
+    relative_path: str
+    size: int
+    sha256: bytes
+    stanza: str
+    component: str  # its full name: where it lies in the pool
+    by_digest: bool  # its plain pool path is another's too
+
+
+_LISTED = ("text", "text", "text", "int8", "bytea", "text", "text", "bool")
+
+
+@contextmanager
+def listed_packages(
+    tx: Tx, publication: Publication, components: Sequence[int] | None, architecture: str
+) -> Iterator[Iterator[Listed]]:
+    """The packages of one index in their order, streamed from the server.
+
+    Args:
+        components: Ids of the components whose links count; none: all packages of the version.
+    """
+    values = {
+        "publication": publication.id,
+        "repository": publication.repository,
+        "number": publication.number,
+        "components": None if components is None else list(components),
+        "architecture": architecture,
+    }
+    # COPY takes no parameters: the client puts them in, quoted.
+    with psycopg.ClientCursor(tx) as cursor, cursor.copy(_Q["copy_index"], values) as copy:
+        copy.set_types(_LISTED)
+        yield (Listed(*row) for row in copy.rows())
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file that publish wrote, by its digests."""
+
+    sha256: bytes
+    size: int
+    sha512: bytes | None = None
+    md5: bytes | None = None
+    sha1: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AtPath:
+    """A published file at its path."""
+
+    path: str  # below the publication's root
+    file: Stored
+    is_index: bool = False  # reachable by hash too
+
+
+def list_known_forms(tx: Tx, plain: bytes) -> dict[str, Stored]:
+    """By ``gz`` and ``xz``: how these bytes were compressed before; ``plain``: they are stored."""
+    rows = tx.execute(_Q["list_known_forms"], {"plain": plain})
+    return {row.pop("form"): Stored(**row) for row in rows}
+
+
+def add_compressed_forms(tx: Tx, plain: bytes, forms: Mapping[str, Stored]) -> None:
+    """Remember how an index was compressed; the files have rows in ``artifacts``."""
+    if forms:
+        columns = _columns(list(forms.values()))
+        tx.execute(_Q["add_compressed_forms"], {"plain": plain, "forms": list(forms), **columns})
+
+
+def add_files(tx: Tx, publication: int, files: Sequence[AtPath]) -> None:
+    """Put files at their paths."""
+    values = {
+        "publication": publication,
+        "paths": [f.path for f in files],
+        "indices": [f.is_index for f in files],
+        **_columns([f.file for f in files]),
+    }
+    tx.execute(_Q["add_published_files"], values)
+
+
+def list_files(tx: Tx, publication: int) -> list[AtPath]:
+    """What publish wrote, in the order of the paths."""
+    rows = tx.execute(_Q["list_published_files"], {"publication": publication})
+    return [
+        AtPath(row.pop("path"), is_index=row.pop("is_index"), file=Stored(**row)) for row in rows
+    ]
+
+
+def list_unit_files(tx: Tx, repository: int, number: int) -> list[AtPath]:
+    """The stored Release files and indices of upstream that a version holds."""
+    at = {"repository": repository, "number": number}
+    return [
+        AtPath(row["path"], Stored(row["sha256"], row["size"]), row["is_index"])
+        for row in tx.execute(_Q["list_unit_files"], at)
+    ]
+
+
+def _columns(files: Sequence[Stored]) -> dict[str, list[Any]]:
+    return {
+        "sha256s": [f.sha256 for f in files],
+        "sha512s": [f.sha512 for f in files],
+        "md5s": [f.md5 for f in files],
+        "sha1s": [f.sha1 for f in files],
+        "sizes": [f.size for f in files],
+    }
+
+
+# --- signing services -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SigningService:
+    """Who signs: a key held here, or a script of the operator's."""
+
+    id: int
+    uuid: UUID
+    name: str
+    kind: str
+    public_key: str  # armoured
+    fingerprint: str
+    script: str | None
+    gnupghome: str | None
+    secret: bytes | None  # the armoured secret key, sealed
+
+
+def get_signing_service(tx: Tx, uuid: UUID) -> SigningService:
+    """One signing service.
+
+    Raises:
+        NotFound: There is none.
+    """
+    row = tx.execute(_Q["find_signing_service"], {"uuid": uuid}).fetchone()
+    if row is None:
+        raise NotFound("signing service", uuid)
+    return SigningService(**row)

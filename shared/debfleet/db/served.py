@@ -1,0 +1,232 @@
+"""What a URL below ``/pulp/content/`` stands for.
+
+The content service asks from its event loop, so what a file needs takes an asynchronous connection,
+each statement its own transaction; what reads a whole version is for a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow
+
+from debfleet.db import sql
+from debfleet.db.connect import Tx
+from debfleet.deb.paths import pool_prefix
+from debfleet.deb.publish import BY_DIGEST, pool_paths
+
+_q = sql.load("served.sql")
+
+AsyncTx = psycopg.AsyncConnection[DictRow]
+
+POOL = "pool/"
+SIMPLE = "all"  # the component of a simple publication
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The bytes that a path stands for."""
+
+    path: str  # below the base path; its ending is what the bytes are called
+    sha256: bytes
+    size: int
+    modified: datetime
+    is_stored: bool  # an artifact; else it is fetched from upstream when it is asked for
+    is_settled: bool = True  # its path may not get other bytes within the second of ``modified``
+    is_pool: bool = False  # other bytes would have another path
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A distribution, and what it serves."""
+
+    id: int
+    base_path: str
+    content_guard: UUID | None
+    checkpoint: bool
+    has_target: bool
+    publication: int | None  # None: there is none (yet)
+    kind: str  # of the publication: apt, verbatim
+    simple: bool
+    structured: bool
+    layout: str
+    since: datetime | None
+    file: File | None  # what publish wrote at the path
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """How long files of earlier publications of a distribution are served."""
+
+    seconds: int
+    switches: int  # and at least so many publications back
+
+
+async def find_target(tx: AsyncTx, path: str, bases: list[str]) -> Target | None:
+    """The distribution whose base path is one of ``bases``, and the file that publish wrote there.
+
+    Args:
+        path: The whole path, without slashes at its ends.
+        bases: The folders that lead to it, and itself.
+    """
+    found = await tx.execute(_q["find_distribution"], {"path": path, "bases": bases})
+    row = await found.fetchone()
+    if row is None:
+        return None
+    file = None
+    if row["sha256"] is not None:
+        file = File(
+            path=path[len(row["base_path"]) + 1 :],
+            sha256=row["sha256"],
+            size=row["size"],
+            modified=row["since"],
+            is_stored=row["is_stored"],
+            is_settled=not row["is_fresh"],
+        )
+    return Target(
+        row["id"], row["base_path"], row["content_guard"], row["checkpoint"], row["has_target"],
+        row["publication"], row["kind"] or "", bool(row["simple"]), bool(row["structured"]),
+        row["layout"] or "", row["since"], file,
+    )  # fmt: skip
+
+
+async def find_by_hash(
+    tx: AsyncTx, distribution: int, grace: Grace, directory: str, algorithm: str, digest: bytes
+) -> File | None:
+    """An index by its digest, in what is served now or was lately.
+
+    Args:
+        directory: Where the index lies, with a slash at its end; '' for the root.
+        algorithm: As directories are called: SHA256, SHA512, SHA1, MD5Sum.
+    """
+    name = {"SHA256": "find_by_hash_sha256", "SHA512": "find_by_hash_sha512"}.get(
+        algorithm, "find_by_hash_weak"
+    )
+    values = _generations(distribution, grace) | {"directory": directory, "digest": digest}
+    found = await tx.execute(_with_generations(name), values)
+    return _file(await found.fetchone())
+
+
+async def find_older_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+    """A file that publish wrote for what was served lately."""
+    values = _generations(distribution, grace) | {"path": path}
+    found = await tx.execute(_with_generations("find_older_file"), values)
+    return _file(await found.fetchone())
+
+
+async def find_pool_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+    """The package at a path, in what is served now or was lately."""
+    folders, _, name = path.rpartition("/")
+    file, component = name, ""
+    parts = folders.split("/")
+    if path.startswith(POOL):
+        if parts[-1] == "by-digest":
+            parts.pop()
+            file = name[7:]  # the start of the digest and a hyphen
+        component = "/".join(parts[1:-2])
+    values = _generations(distribution, grace)
+    for candidate in {name, file}:
+        values |= {"file": candidate, "component": component}
+        rows = await tx.execute(_with_generations("list_pool_files"), values)
+        async for row in rows:
+            if _lies_at(row, path, component):
+                return File(
+                    path, row["sha256"], row["size"], row["created"], row["is_stored"], is_pool=True
+                )
+    return None
+
+
+async def list_base_paths(tx: AsyncTx, below: str) -> list[str]:
+    """The base paths below a folder ('' for all) that are not hidden."""
+    found = await tx.execute(_q["list_base_paths"], {"below": below})
+    return [row["base_path"] async for row in found]
+
+
+async def list_public_keys(tx: AsyncTx, publication: int) -> list[str]:
+    """Armoured: of all services that may have signed a publication."""
+    found = await tx.execute(_q["list_public_keys"], {"publication": publication})
+    return [row["public_key"] async for row in found]
+
+
+def _lies_at(row: DictRow, path: str, component: str) -> bool:
+    if row["kind"] == "verbatim":
+        return bool(row["relative_path"] == path)
+    if not (row["is_linked"] or (row["simple"] and component == SIMPLE)):
+        return False
+    paths = pool_paths(component, row["name"], row["source"], row["relative_path"], row["sha256"])
+    return path == paths.by_digest or (path == paths.alphabetical and row["layout"] != BY_DIGEST)
+
+
+def _file(row: DictRow | None) -> File | None:
+    if row is None:
+        return None
+    return File(row["path"], row["sha256"], row["size"], row["since"], row["is_stored"])
+
+
+def _generations(distribution: int, grace: Grace) -> dict[str, object]:
+    return {
+        "distribution": distribution,
+        "seconds": grace.seconds,
+        "switches": grace.switches,
+    }
+
+
+def _with_generations(name: str) -> LiteralString:
+    return _q[name].replace("{generations}", _q["generations"])
+
+
+# --- listings -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a listing."""
+
+    name: str  # a folder's ends in a slash
+    moment: datetime | None = None
+    size: int | None = None
+
+
+async def list_published(tx: AsyncTx, publication: int, folder: str) -> list[Entry]:
+    """What publish wrote in a folder ('' for the root)."""
+    below = f"{folder}/" if folder else ""
+    found = await tx.execute(_q["list_published"], {"publication": publication, "below": below})
+    return [
+        Entry(f"{row['name']}/", row["moment"])
+        if row["is_folder"]
+        else Entry(row["name"], row["moment"], row["size"])
+        async for row in found
+    ]
+
+
+def list_pool_folders(tx: Tx, publication: int, *, is_verbatim: bool) -> dict[str, tuple[str, str]]:
+    """The folders that hold packages: for each its component and its place (see ``list_pool``).
+
+    Reads every package of the version.
+    """
+    folders: dict[str, tuple[str, str]] = {}
+    for row in tx.execute(_q["list_pool_folders"], {"publication": publication}):
+        component, place = row["component"], row["place"]
+        path = place if is_verbatim else f"pool/{component}/{pool_prefix(place)}/{place}"
+        folders[path.strip("/")] = (component, place)
+    return folders
+
+
+def list_pool(
+    tx: Tx, publication: int, component: str, place: str, *, is_verbatim: bool, by_digest: bool
+) -> list[Entry]:
+    """The packages in a folder, by the names they have there."""
+    values = {"publication": publication, "component": component, "place": place}
+    names: dict[str, Entry] = {}
+    for row in tx.execute(_q["list_pool_folder"], values):
+        paths = pool_paths(
+            component, row["name"], row["source"], row["relative_path"], row["sha256"]
+        )
+        path = paths.by_digest if by_digest else paths.alphabetical
+        name = (row["relative_path"] if is_verbatim else path).rpartition("/")[2]
+        names.setdefault(name, Entry(name, row["created"], row["size"]))
+    return list(names.values())

@@ -1,0 +1,152 @@
+-- What a URL below /pulp/content/ stands for. Asked for each request: every statement finds its rows
+-- by an index, and none reads a whole version.
+-- Kinds (debfleet.model.Kind): 1 package, 11 link of a package to a component.
+
+-- name: find_distribution
+-- The distribution of a path, what it serves now, and the published file at the path if there is one.
+-- No row: the path lies below no base path. is_fresh: switched so lately that another switch may
+-- carry the same second.
+select * from find_served(%(path)s, %(bases)s)
+
+-- name: find_by_hash_sha256
+-- An index by its digest beside its name, in what is served now or was lately; the newest first.
+with g as ({generations})
+select f.sha256, f.size, f.path, g.since, a.id is not null as is_stored
+  from g join published_files f on f.publication = g.publication and f.sha256 = %(digest)s and f.is_index
+  left join artifacts a on a.sha256 = f.sha256
+ where left(f.path, length(%(directory)s)) = %(directory)s and strpos(substr(f.path, length(%(directory)s) + 1), '/') = 0
+ order by g.until desc nulls first limit 1
+
+-- name: find_by_hash_sha512
+with g as ({generations})
+select f.sha256, f.size, f.path, g.since, a.id is not null as is_stored
+  from g join published_files f on f.publication = g.publication and f.sha512 = %(digest)s and f.is_index
+  left join artifacts a on a.sha256 = f.sha256
+ where left(f.path, length(%(directory)s)) = %(directory)s and strpos(substr(f.path, length(%(directory)s) + 1), '/') = 0
+ order by g.until desc nulls first limit 1
+
+-- name: find_by_hash_weak
+-- MD5 and SHA-1: clients ask for the strongest digest that Release names, so hardly ever for these.
+with g as ({generations})
+select f.sha256, f.size, f.path, g.since, a.id is not null as is_stored
+  from g join published_files f on f.publication = g.publication and %(digest)s in (f.md5, f.sha1) and f.is_index
+  left join artifacts a on a.sha256 = f.sha256
+ where left(f.path, length(%(directory)s)) = %(directory)s and strpos(substr(f.path, length(%(directory)s) + 1), '/') = 0
+ order by g.until desc nulls first limit 1
+
+-- name: find_older_file
+-- A file that what is served now does not have any more.
+with g as ({generations})
+select f.sha256, f.size, f.path, g.since, a.id is not null as is_stored
+  from g join published_files f on f.publication = g.publication and f.path = %(path)s
+  left join artifacts a on a.sha256 = f.sha256
+ order by g.until desc nulls first limit 1
+
+-- name: generations
+-- What a distribution serves now, served lately, and served the last few times before.
+select publication, since, until from served
+ where distribution = %(distribution)s
+   and (until is null or until > clock_timestamp() - make_interval(secs => %(seconds)s))
+ union
+select publication, since, until
+  from (select publication, since, until from served
+         where distribution = %(distribution)s and until is not null
+         order by until desc limit %(switches)s) last
+
+-- name: list_pool_files
+-- Packages of a file name in what is served now or was lately, and whether they lie in the component.
+with g as ({generations}),
+sets as (
+  select distinct on (p.repository, p.number, p.kind, p.simple, p.structured, p.layout)
+         p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until
+    from g join publications p on p.id = g.publication
+   order by p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until desc nulls first)
+select p.name, p.source, p.relative_path, p.sha256, p.size, p.created, a.id is not null as is_stored,
+       s.kind, s.simple, s.structured, s.layout,
+       s.structured and exists (
+         select from release_components rc
+           join content_lists l on l.kind = 11 and l.release_component = rc.id
+           join repository_chunks c on c.repository = s.repository and c.list = l.id and c.chunk = chunk_of(p.id)
+            and c.added <= s.number and (c.removed is null or c.removed > s.number)
+            and get_bit(c.bits, place_of(p.id)) = 1
+          where rc.component = %(component)s) as is_linked
+  from packages p
+ cross join sets s
+  join content_lists k on k.kind = 1
+  join repository_chunks h on h.repository = s.repository and h.list = k.id and h.chunk = chunk_of(p.id)
+   and h.added <= s.number and (h.removed is null or h.removed > s.number)
+   and get_bit(h.bits, place_of(p.id)) = 1
+  left join artifacts a on a.sha256 = p.sha256
+ where file_name(p.relative_path) = %(file)s
+ order by s.until desc nulls first, p.id
+
+-- name: list_base_paths
+-- Base paths below a folder, hidden ones left out.
+select base_path from distributions
+ where not hidden and (%(below)s = '' or left(base_path, length(%(below)s) + 1) = %(below)s || '/')
+ order by base_path
+
+-- name: list_public_keys
+-- Of the services that sign for a publication: the one it names, else its repository's.
+select s.public_key
+  from publications p join repositories r on r.id = p.repository
+  join signing_services s
+    on s.uuid::text = p.options ->> 'signing_service'
+    or p.options ->> 'signing_service' is null
+       and (s.uuid = r.signing_service
+            or s.uuid::text in (select value from jsonb_each_text(r.signing_service_release_overrides)))
+ where p.id = %(publication)s
+ order by s.id
+
+-- name: list_published
+-- What publish wrote in a folder: names of files and of folders.
+select name, bool_or(is_folder) as is_folder, max(size) as size, max(since) as moment
+  from (select split_part(rest, '/', 1) as name, strpos(rest, '/') > 0 as is_folder, size, p.created as since
+          from (select substr(f.path, length(%(below)s) + 1) as rest, f.size, f.publication
+                  from published_files f
+                 where f.publication = %(publication)s and left(f.path, length(%(below)s)) = %(below)s) f
+          join publications p on p.id = f.publication) entries
+ group by name order by name
+
+-- name: list_pool_folders
+-- The folders that a publication's packages lie in: a component and a source, or upstream's folder.
+-- Reads every package of the version: once for a publication.
+with p as (select * from publications where id = %(publication)s),
+held as materialized (
+  select l.kind, l.release_component, c.chunk, c.bits
+    from p join repository_chunks c on c.repository = p.repository and c.added <= p.number
+     and (c.removed is null or c.removed > p.number)
+    join content_lists l on l.id = c.list
+     and (l.kind = 1 and (p.kind = 'verbatim' or p.simple) or l.kind = 11 and p.kind = 'apt' and p.structured)),
+sets as materialized (
+  select case when h.kind = 11 then rc.component else 'all' end as component, h.chunk, bit_or(h.bits) as bits
+    from held h left join release_components rc on rc.id = h.release_component and h.kind = 11
+   group by 1, 2),
+ids as materialized (
+  select component, id_at(chunk, place) as id from sets, generate_series(0, chunk_size() - 1) place
+   where get_bit(bits, place) = 1)
+select distinct i.component,
+       case when p.kind = 'verbatim' then left(u.relative_path, -length(file_name(u.relative_path)))
+            else split_part(coalesce(u.source, u.name), ' ', 1) end as place
+  from ids i join packages u using (id) cross join p
+
+-- name: list_pool_folder
+-- The packages in one of these folders.
+with p as (select * from publications where id = %(publication)s),
+sets as materialized (
+  select c.chunk, bit_or(c.bits) as bits
+    from p join repository_chunks c on c.repository = p.repository and c.added <= p.number
+     and (c.removed is null or c.removed > p.number)
+    join content_lists l on l.id = c.list
+    left join release_components rc on rc.id = l.release_component and l.kind = 11
+   where l.kind = 1 and (p.kind = 'verbatim' or p.simple and %(component)s = 'all')
+      or l.kind = 11 and p.kind = 'apt' and p.structured and rc.component = %(component)s
+   group by 1),
+ids as materialized (
+  select id_at(chunk, place) as id from sets, generate_series(0, chunk_size() - 1) place
+   where get_bit(bits, place) = 1)
+select u.name, u.source, u.relative_path, u.sha256, u.size, u.created
+  from ids join packages u using (id) cross join p
+ where case when p.kind = 'verbatim' then left(u.relative_path, -length(file_name(u.relative_path)))
+            else split_part(coalesce(u.source, u.name), ' ', 1) end = %(place)s
+ order by u.id

@@ -1,0 +1,264 @@
+"""Content units as they come in: an index's stanzas become packages and a set of them."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from psycopg.types.json import Jsonb
+
+from debfleet.db import sql
+from debfleet.db.connect import Tx
+from debfleet.deb.packages import PackageStanza, StanzaRefused, parse_package
+from debfleet.model import Kind
+
+CHUNK = 4096  # ids in one chunk; chunk_size() in the database says the same
+BATCH = 4000  # stanzas at a time, or so many that they have
+BATCH_BYTES = 8 << 20  # of them: what the memory of an ingestion follows
+EXAMPLES = 1000  # of each reason for leaving a stanza out
+
+Staged = tuple[str | int | bytes | None, ...]  # a row of staged_packages
+
+_Q = sql.load("units.sql")
+
+
+class Example(TypedDict):
+    """One stanza that was left out."""
+
+    line: int  # of the index, from 1
+    detail: str
+
+
+class Tolerated(TypedDict):
+    """Stanzas that were left out for one reason; the first of them as examples."""
+
+    reason: str
+    count: int
+    examples: list[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What an index turned out to hold."""
+
+    index: int
+    stanzas: int  # all of them, left-out ones too
+    parsed: int  # stanzas not seen before, by anyone; 0 for an index that was there
+    packages: int  # distinct ones
+    tolerated: list[Tolerated]
+
+
+def ingest_index(
+    tx: Tx, stanza_key: bytes, sha256: bytes, stanzas: Iterable[tuple[int, bytes]]
+) -> Ingested:
+    """Turn an index's stanzas (line, normalised bytes) into packages and the set of them.
+
+    All of it in the caller's transaction, which should do nothing else and commit at once: who
+    ingests an index with some of the same packages waits for it. An index that is already there
+    is returned as it is, and ``stanzas`` is not read.
+
+    Raises:
+        UnsafePath: A stanza names a file outside the archive.
+    """
+    tx.execute(_Q["lock_index"], {"sha256": sha256})
+    lock_content(tx)  # before the look: what is known now is to be relied on
+    known = get_ingested(tx, sha256)
+    if known is not None:
+        return known
+    tx.execute(_Q["create_staging"])
+    reading = _Reading(stanza_key)
+    for batch in _batches(stanzas):
+        _read_batch(tx, reading, batch)
+    if reading.staged:
+        _merge(tx, reading)
+    tx.execute(_Q["drop_staging"])
+    index = _add_index(tx, sha256, reading)
+    return Ingested(
+        index,
+        reading.stanzas,
+        reading.parsed,
+        sum(int.from_bytes(bits, "big").bit_count() for bits in reading.chunks.values()),
+        list(reading.tolerated.values()),
+    )
+
+
+def lock_content(tx: Tx, *, exclusive: bool = False) -> None:
+    """Keep cleanup from deleting units or indices until the end of this transaction.
+
+    Cleanup itself asks ``exclusive``, for one short batch at a time.
+    """
+    tx.execute(_Q["lock_content" if exclusive else "lock_content_shared"])
+
+
+def get_ingested(tx: Tx, sha256: bytes) -> Ingested | None:
+    """An index that was ingested before, or nothing."""
+    row = tx.execute(_Q["get_ingested"], {"sha256": sha256}).fetchone()
+    if row is None:
+        return None
+    return Ingested(row["id"], row["stanzas"], 0, row["packages"], row["tolerated"])
+
+
+def find_indices(tx: Tx, sha256s: Sequence[bytes]) -> dict[bytes, int]:
+    """Those of the indices that are ingested, by digest.
+
+    They stay until the end of this transaction; record them as wanted in it to rely on them
+    longer.
+    """
+    lock_content(tx)
+    tx.execute(_Q["touch_indices"], {"sha256s": list(sha256s)})
+    rows = tx.execute(_Q["find_indices"], {"sha256s": list(sha256s)})
+    return {row["sha256"]: row["id"] for row in rows}
+
+
+def list_missing_files(tx: Tx, task: int, positions: Sequence[int]) -> tuple[int, int]:
+    """Note the files of some wanted indices that are not stored, for the task to fetch.
+
+    Returns:
+        How many were added (files noted before do not count again), and their bytes.
+    """
+    row = tx.execute(
+        _Q["list_missing_files"], {"task": task, "positions": list(positions)}
+    ).fetchone()
+    assert row is not None
+    return row["count"], row["bytes"]
+
+
+def add_artifacts(tx: Tx, rows: Sequence[tuple[bytes, int]]) -> None:
+    """Record files (SHA-256, size) that the store now has, durably."""
+    lock_content(tx)  # the units that name them come in this transaction, or are there
+    tx.execute(
+        _Q["add_artifacts"],
+        {"sha256s": [sha256 for sha256, _ in rows], "sizes": [size for _, size in rows]},
+    )
+
+
+def same_key(name: str, version: str, architecture: str, variant: str) -> int:
+    """What two packages share that may not both be in a version: a hash, to look them up by.
+
+    Made here and not by Postgres, whose hash functions may change with its version.
+    """
+    text = "\n".join((name, version, architecture, variant)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+# --- one index -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is known of an index so far. Grows with the spread of its ids, not its stanzas."""
+
+    key: bytes
+    stanzas: int = 0
+    parsed: int = 0
+    staged: int = 0
+    chunks: dict[tuple[str, int], bytearray] = field(default_factory=dict)
+    tolerated: dict[str, Tolerated] = field(default_factory=dict)
+
+
+def _batches(stanzas: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    batch: list[tuple[int, bytes]] = []
+    size = 0
+    for item in stanzas:
+        batch.append(item)
+        size += len(item[1])
+        if len(batch) >= BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _read_batch(tx: Tx, reading: _Reading, batch: list[tuple[int, bytes]]) -> None:
+    """Recognise the stanzas seen before; parse and stage the others."""
+    key = reading.key
+    blake2b = hashlib.blake2b
+    digests = [blake2b(stanza, digest_size=16, key=key).hexdigest() for _, stanza in batch]
+    reading.stanzas += len(batch)
+    # One text literal: thousands of UUID objects would cost more than the lookup itself.
+    found = tx.execute(_Q["find_packages"], {"digests": "{" + ",".join(digests) + "}"})
+    unknown: list[int] = []
+    for row in found:
+        if row["chunk"] is None:
+            unknown = row["unknown"]
+        else:
+            _set_bits(reading, row)
+    if unknown:
+        fresh = [(digests[n - 1], *batch[n - 1]) for n in sorted(unknown)]
+        with tx.cursor().copy(_Q["copy_staged"]) as copy:
+            for package in _parse(reading, fresh):
+                copy.write_row(package)
+
+
+def _parse(reading: _Reading, fresh: list[tuple[str, int, bytes]]) -> Iterator[Staged]:
+    """Rows of staged_packages; an index may repeat a stanza, which the merge sorts out."""
+    for digest, line, stanza in fresh:
+        reading.parsed += 1
+        try:
+            package = parse_package(stanza)
+        except StanzaRefused as refused:
+            _tolerate(reading, refused, line)
+        else:
+            reading.staged += 1
+            yield _staged(digest, package)
+
+
+def _staged(digest: str, p: PackageStanza) -> Staged:
+    key = same_key(p.name, p.version, p.architecture, p.architecture_variant)
+    return (
+        *(digest, p.name, p.version, p.architecture, p.architecture_variant),
+        *(p.source, p.section, p.priority, p.multi_arch),
+        *(p.relative_path, p.size, p.sha256, key, p.stanza),
+    )
+
+
+def _tolerate(reading: _Reading, refused: StanzaRefused, line: int) -> None:
+    empty = Tolerated(reason=refused.reason, count=0, examples=[])
+    entry = reading.tolerated.setdefault(refused.reason, empty)
+    entry["count"] += 1
+    if len(entry["examples"]) < EXAMPLES:
+        # Upstream's text: not more of it than a reader wants, and nothing that jsonb refuses.
+        detail = refused.detail[:300].replace("\0", "").encode(errors="replace").decode()
+        entry["examples"].append(Example(line=line, detail=detail))
+
+
+def _merge(tx: Tx, reading: _Reading) -> None:
+    tx.execute(_Q["analyze_staging"])
+    tx.execute(_Q["merge_staged"])
+    for row in tx.execute(_Q["list_staged"]):
+        _set_bits(reading, row)
+
+
+def _set_bits(reading: _Reading, row: dict[str, Any]) -> None:
+    place_of_set = (row["architecture"], row["chunk"])
+    bits = reading.chunks.get(place_of_set)
+    if bits is None:
+        bits = reading.chunks[place_of_set] = bytearray(CHUNK // 8)
+    for place in row["places"]:
+        bits[place >> 3] |= 128 >> (place & 7)  # Postgres counts bits from the left
+
+
+def _add_index(tx: Tx, sha256: bytes, reading: _Reading) -> int:
+    tolerated = Jsonb(list(reading.tolerated.values()))
+    row = tx.execute(
+        _Q["add_index"],
+        {"sha256": sha256, "stanzas": reading.stanzas, "tolerated": tolerated},
+    ).fetchone()
+    assert row is not None
+    index: int = row["id"]
+    with tx.cursor().copy(_Q["copy_index_chunks"]) as copy:
+        copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+        for (architecture, chunk), bits in sorted(reading.chunks.items()):
+            copy.write(_chunk_row(index, architecture, chunk, bits))
+        copy.write(struct.pack("!h", -1))
+    return index
+
+
+def _chunk_row(index: int, architecture: str, chunk: int, bits: bytearray) -> bytes:
+    """A row of index_chunks in Postgres' binary COPY format; a bit string is its length first."""
+    name = architecture.encode()
+    head = struct.pack("!hiiihi", 5, 4, index, 2, Kind.PACKAGE, len(name))
+    return head + name + struct.pack("!iiii", 4, chunk, 4 + len(bits), CHUNK) + bytes(bits)

@@ -1,0 +1,117 @@
+-- Content units as they come in: ingested indices, missing files, artifacts.
+-- Kind 1 is a package (debfleet.model.Kind).
+
+-- name: lock_content_shared
+-- Held to the end of a transaction that relies on units or indices it has seen: cleanup, which
+-- takes the same lock exclusively, deletes none of them meanwhile.
+select pg_advisory_xact_lock_shared(hashtextextended('debfleet.content', 0));
+
+-- name: lock_content
+-- For cleanup, one batch at a time: nobody is between finding a unit and setting its bit.
+select pg_advisory_xact_lock(hashtextextended('debfleet.content', 0));
+
+-- name: lock_index
+-- One worker at a time ingests an index: the next finds it done, and no id is burnt.
+select pg_advisory_xact_lock(hashtextextended(encode(%(sha256)s, 'hex'), 1));
+
+-- name: find_indices
+-- No row for a digest: never ingested, or cleaned up since.
+select sha256, id from indices where sha256 = any (%(sha256s)s) and profile = '';
+
+-- name: touch_indices
+-- In one order, and not the row that everybody wants a hundred times a second.
+update indices set last_wanted = now()
+ where id in (select id from indices
+               where sha256 = any (%(sha256s)s) and last_wanted < now() - interval '1 minute'
+               order by id for no key update);
+
+-- name: get_ingested
+select i.id, i.stanzas, i.tolerated,
+       (select coalesce(sum(bit_count(bits)), 0)::bigint from index_chunks c where c.index = i.id) as packages
+  from indices i where i.sha256 = %(sha256)s and i.profile = '';
+
+-- name: create_staging
+create temp table staged_packages on commit drop as
+select digest, name, version, architecture, architecture_variant, source, section, priority,
+       multi_arch, relative_path, size, sha256, same_key, stanza
+  from packages with no data;
+
+-- name: find_packages
+-- Which of a batch's digests are known, as places by architecture and chunk; the row without a
+-- chunk has the ordinals (from 1) of the others. The inner limit keeps the plan a probe of the
+-- Postgres index: a hash join would read the whole table for each batch.
+select p.architecture, chunk_of(p.id) as chunk, array_agg(place_of(p.id)) as places,
+       array_agg(d.n::int) filter (where p.id is null) as unknown
+  from unnest(%(digests)s::uuid[]) with ordinality as d (digest, n)
+  left join lateral (select id, architecture from packages where digest = d.digest limit 1) p on true
+ group by 1, 2;
+
+-- name: copy_staged
+copy staged_packages from stdin;
+
+-- name: analyze_staging
+analyze staged_packages (digest, architecture);
+
+-- name: merge_staged
+-- Everybody inserts in this order, so that siblings sharing packages wait and never deadlock;
+-- architecture first keeps the ids of one set close together. Conflicts alone would burn ids; the
+-- subquery is a probe per row, where an anti-join may read the whole table.
+insert into packages (digest, name, version, architecture, architecture_variant, source, section,
+                      priority, multi_arch, relative_path, size, sha256, same_key, stanza)
+select distinct on (architecture, digest)
+       digest, name, version, architecture, architecture_variant, source, section,
+       priority, multi_arch, relative_path, size, sha256, same_key, stanza
+  from staged_packages s
+ where (select p.id from packages p where p.digest = s.digest) is null
+ order by architecture, digest
+    on conflict (digest) do nothing;
+
+-- name: list_staged
+-- The ids of what was staged, whoever inserted it.
+select p.architecture, chunk_of(p.id) as chunk, array_agg(place_of(p.id)) as places
+  from staged_packages s
+  join lateral (select id, architecture from packages where digest = s.digest limit 1) p on true
+ group by 1, 2;
+
+-- name: drop_staging
+drop table staged_packages;
+
+-- name: add_index
+insert into indices (sha256, stanzas, tolerated) values (%(sha256)s, %(stanzas)s, %(tolerated)s)
+returning id;
+
+-- name: copy_index_chunks
+copy index_chunks (index, kind, architecture, chunk, bits) from stdin (format binary);
+
+-- name: list_missing_files
+-- The files of the packages that some wanted indices list, each digest once, unless stored; one
+-- that is stored under another size is for the download to refuse. In the order of the key: index
+-- jobs of one task may add the same files. Sizes are what upstream says: their sum may be absurd.
+with sets as materialized (
+  select c.chunk, bit_or(c.bits) as bits
+    from wanted_indices w
+    join index_chunks c on c.index = w.index and c.kind = 1
+     and (w.accept is null or c.architecture = any (w.accept))
+   where w.task = %(task)s and w.position = any (%(positions)s)
+   group by c.chunk),
+ids as materialized (
+  select id_at(s.chunk, place) as id
+    from sets s, generate_series(0, chunk_size() - 1) place where get_bit(s.bits, place) = 1),
+added as (
+  insert into task_files (task, sha256, size, path)
+  select distinct on (p.sha256) %(task)s, p.sha256, p.size, p.relative_path
+    from ids join packages p using (id)
+   where not exists (select from artifacts a where a.sha256 = p.sha256 and a.size = p.size)
+   order by p.sha256, p.relative_path, p.size
+      on conflict (task, sha256) do nothing
+  returning size)
+select count(*) as count, least(coalesce(sum(size), 0), 9223372036854775807)::bigint as bytes from added;
+
+-- name: add_artifacts
+-- In the order of the key; an artifact that is known is wanted again.
+insert into artifacts (sha256, size)
+select distinct on (f.sha256) f.sha256, f.size
+  from unnest(%(sha256s)s::bytea[], %(sizes)s::bigint[]) as f (sha256, size)
+ order by f.sha256
+    on conflict (sha256) do update set last_wanted = now()
+ where artifacts.last_wanted < now() - interval '1 minute';

@@ -1,0 +1,218 @@
+"""One record of a Packages index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from binascii import unhexlify
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from debfleet.deb.paths import safe_path
+from debfleet.deb.stanza import find_field, shown_text, stanza_fields, to_text
+from debfleet.errors import UnsafePath
+
+
+class PackageStanza(NamedTuple):
+    """What a stanza says of its package. A tuple: a frozen dataclass takes 2 us more to make."""
+
+    name: str
+    version: str
+    architecture: str
+    architecture_variant: str  # '' for none
+    source: str | None
+    section: str | None
+    priority: str | None
+    multi_arch: str | None
+    relative_path: str  # Filename, normalised; below the archive's root
+    size: int  # bytes
+    sha256: bytes
+    stanza: str  # as ``to_text`` makes it
+
+
+class StanzaRefused(ValueError):
+    """A stanza that is left out; the caller counts and reports it.
+
+    ``reason`` is ``stanza_incomplete`` (a needed field is absent) or ``stanza_malformed``.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def parse_package(stanza: bytes) -> PackageStanza:
+    """The package of a stanza that ``split_stanzas`` gave.
+
+    Raises:
+        StanzaRefused: It is no package that apt could use: leave it out, and say so.
+        UnsafePath: Its Filename would leave the archive's tree.
+    """
+    text = to_text(stanza)
+    lines = "\n" + text
+    found = _NEEDED.findall(lines)
+    values = {name.lower(): value.rstrip() for name, value in found}
+    if len(values) != len(found):
+        values = _first_of_each(found)
+    try:
+        name, version = values["package"], values["version"]
+        architecture, path = values["architecture"], values["filename"]
+        size, sha256 = values["size"], values["sha256"]
+    except KeyError:
+        raise _incomplete(text) from None
+    get = values.get
+    variant = get("architecture-variant", "")
+    if (
+        _WELL_FORMED.fullmatch(lines) is None
+        or "\0" in text
+        or _IDENTITY.fullmatch(f"{name} {version} {architecture} {variant}") is None
+        or not (size.isdecimal() and size.isascii() and len(size) < 19)
+        or _SHA256.fullmatch(sha256) is None
+        or not path
+    ):
+        raise _malformed(text, values)
+    try:
+        relative_path = safe_path(path)
+    except UnsafePath as e:
+        raise UnsafePath(path, e.reason, f"Filename of package {name}") from None
+    return PackageStanza(
+        name,
+        version,
+        architecture,
+        variant,
+        get("source") or None,
+        get("section") or None,
+        get("priority") or None,
+        get("multi-arch") or None,
+        relative_path,
+        int(size),
+        unhexlify(sha256),
+        text,
+    )
+
+
+def package_attributes(stanza: str) -> dict[str, Any]:
+    """Pulp's 31 attributes of a package: None where absent, ``installed_size`` a number.
+
+    ``custom_fields`` holds all that no attribute is made for, and may be empty. Empty fields, and
+    values that their field does not allow, count as absent, as in Pulp.
+    """
+    attributes: dict[str, Any] = dict.fromkeys(ATTRIBUTES.values())
+    custom: dict[str, str] = {}
+    for name, value in stanza_fields(stanza).items():
+        folded, text = name.lower(), shown_text(value)
+        if not text or folded in _NOT_KEPT:
+            continue
+        if (attribute := ATTRIBUTES.get(folded)) is None:
+            custom[name] = text
+        elif (allowed := _ALLOWED.get(attribute)) is None or text in allowed:
+            attributes[attribute] = text
+    installed = attributes["installed_size"]
+    attributes["installed_size"] = (
+        int(installed) if installed and _INTEGER.fullmatch(installed) else None
+    )
+    attributes["custom_fields"] = custom
+    return attributes
+
+
+def metadata_sha256(stanza: str) -> str:
+    """What tells two packages of the same file apart: 64 hex digits over their attributes."""
+    compact = json.dumps(package_attributes(stanza), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(compact.encode("utf-8")).hexdigest()
+
+
+# Names of fields in lower case, and what Pulp calls them (the odd spelling of one is Debian's).
+ATTRIBUTES: Mapping[str, str] = {
+    "package": "package",
+    "source": "source",
+    "version": "version",
+    "architecture": "architecture",
+    "architecture-variant": "architecture_variant",
+    "section": "section",
+    "priority": "priority",
+    "origin": "origin",
+    "tag": "tag",
+    "bugs": "bugs",
+    "essential": "essential",
+    "build-essential": "build_essential",
+    "installed-size": "installed_size",
+    "maintainer": "maintainer",
+    "original-maintainer": "original_maintainer",
+    "description": "description",
+    "description-md5": "description_md5",
+    "homepage": "homepage",
+    "built-using": "built_using",
+    "auto_built_package": "auto_built_package",
+    "multi-arch": "multi_arch",
+    "breaks": "breaks",
+    "conflicts": "conflicts",
+    "depends": "depends",
+    "recommends": "recommends",
+    "suggests": "suggests",
+    "enhances": "enhances",
+    "pre-depends": "pre_depends",
+    "provides": "provides",
+    "replaces": "replaces",
+}
+_ALLOWED = {
+    "essential": {"yes", "no"},
+    "build_essential": {"yes", "no"},
+    "multi_arch": {"no", "same", "foreign", "allowed"},
+}
+_NOT_KEPT = {"filename", "md5sum", "size", "sha1", "sha256", "sha512"}
+_INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+# The columns of a package, each on one line: a value that goes on in the next is not taken.
+_NEEDED = re.compile(
+    r"\n(Package|Version|Architecture(?:-Variant)?|Source|Section|Priority|Multi-Arch|Filename"
+    r"|Size|SHA256)[ \t]*:[ \t]*([^\n]*+)(?!\n[ \t])",
+    re.IGNORECASE | re.ASCII,
+)
+_REQUIRED = ("Package", "Version", "Architecture", "Filename", "Size", "SHA256")
+# Every line is a field or goes on with one: apt gives up a whole index that has another line.
+_WELL_FORMED = re.compile(r"\n[!-9;-~]+[ \t]*:[^\n]*(?:\n(?:[ \t][^\n]*|[!-9;-~]+[ \t]*:[^\n]*))*")
+# They become parts of paths, so of names of files (255 bytes), and of lists split at blanks.
+_IDENTITY = re.compile(
+    r"[^\s/\x00-\x1f\x7f]{1,255} [^\s/\x00-\x1f\x7f]{1,255}"
+    r" [A-Za-z0-9][A-Za-z0-9-]{0,254} [A-Za-z0-9-]{0,255}"
+)
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+def _first_of_each(found: list[tuple[str, str]]) -> dict[str, str]:
+    """The first value of each field; a field of identity that contradicts itself is refused."""
+    values: dict[str, str] = {}
+    for name, value in found:
+        first = values.setdefault(name.lower(), value.rstrip())
+        if first != value.rstrip() and name.title().replace("Sha", "SHA") in _REQUIRED:
+            # apt takes the last one: what we would verify is not what it would install
+            raise StanzaRefused("stanza_malformed", f"{name} is there twice, with two values")
+    return values
+
+
+def _incomplete(text: str) -> StanzaRefused:
+    fields = stanza_fields(text)
+    for name in _REQUIRED:
+        value = find_field(fields, name)
+        if value and "\n" in value:
+            return StanzaRefused("stanza_malformed", f"{name} has more than one line")
+    lacking = [name for name in _REQUIRED if not find_field(fields, name)]
+    who = (find_field(fields, "Package") or "").split("\n")[0][:100]
+    return StanzaRefused("stanza_incomplete", f"{who or 'no name'}: no {', '.join(lacking)}")
+
+
+def _malformed(text: str, values: dict[str, str]) -> StanzaRefused:
+    if not all(values[name.lower()] for name in _REQUIRED):
+        return _incomplete(text)
+    who = shown_text(values["package"])[:100]
+    if "\0" in text:
+        return StanzaRefused("stanza_malformed", f"{who!r}: holds a NUL")
+    if _WELL_FORMED.fullmatch("\n" + text) is None:
+        return StanzaRefused("stanza_malformed", f"{who!r}: a line is no field")
+    if not _SHA256.fullmatch(values["sha256"]):
+        return StanzaRefused("stanza_malformed", f"{who!r}: SHA256 is not 64 hex digits")
+    if not re.fullmatch("[0-9]{1,18}", values["size"]):
+        return StanzaRefused("stanza_malformed", f"{who!r}: Size is no number of bytes")
+    return StanzaRefused("stanza_malformed", f"{who!r}: bad Package, Version or Architecture")

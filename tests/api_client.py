@@ -1,0 +1,102 @@
+"""An API for tests: Flask's own client, logged in, over a real database."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from debfleet_api.state import Api
+
+V3 = "/pulp/api/v3/"
+REPOSITORIES = f"{V3}repositories/deb/apt/"
+REMOTES = f"{V3}remotes/deb/apt/"
+TASKS = f"{V3}tasks/"
+PASSWORD = "password"
+NOWHERE = UUID("01234567-89ab-7cde-8f01-23456789abcd")
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+_names = count(1)
+
+
+def a_name() -> str:
+    """One that no other test has."""
+    return f"n-{next(_names)}"
+
+
+class ApiClient:
+    """Calls as admin; answers are werkzeug's."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.plain: FlaskClient = app.test_client()
+
+    @property
+    def state(self) -> Api:
+        """What the app's requests work with."""
+        found: Api = self.app.extensions["debfleet"]
+        return found
+
+    def get(self, path: str, **more: Any) -> TestResponse:
+        return self.plain.get(path, auth=("admin", PASSWORD), **more)
+
+    def post(self, path: str, body: Any = None, **more: Any) -> TestResponse:
+        return self._send("POST", path, body, more)
+
+    def patch(self, path: str, body: Any = None, **more: Any) -> TestResponse:
+        return self._send("PATCH", path, body, more)
+
+    def put(self, path: str, body: Any = None, **more: Any) -> TestResponse:
+        return self._send("PUT", path, body, more)
+
+    def delete(self, path: str, **more: Any) -> TestResponse:
+        return self._send("DELETE", path, None, more)
+
+    def _send(self, method: str, path: str, body: Any, more: dict[str, Any]) -> TestResponse:
+        if body is not None:
+            more["json"] = body
+        return self.plain.open(path, method=method, auth=("admin", PASSWORD), **more)
+
+    def repository(self, **fields: Any) -> dict[str, Any]:
+        """A new repository."""
+        return made(self.post(REPOSITORIES, {"name": a_name(), **fields}))
+
+    def remote(self, **fields: Any) -> dict[str, Any]:
+        """A new remote."""
+        return made(self.post(REMOTES, remote_fields(**fields)))
+
+    def task(self, response: TestResponse) -> dict[str, Any]:
+        """The task that a 202 names."""
+        assert response.status_code == 202, response.get_data(as_text=True)
+        assert list(response.json or {}) == ["task"]
+        found = self.get((response.json or {})["task"])
+        assert found.status_code == 200
+        return dict(found.json or {})
+
+
+def remote_fields(**fields: Any) -> dict[str, Any]:
+    """What a remote needs, and more."""
+    body = {"name": a_name(), "url": "http://127.0.0.1/", "distributions": "stable"}
+    return body | fields
+
+
+def made(response: TestResponse) -> dict[str, Any]:
+    """The object that a 201 holds."""
+    assert response.status_code == 201, response.get_data(as_text=True)
+    body: dict[str, Any] = response.json or {}
+    assert response.headers["Location"] == body["pulp_href"]
+    return body
+
+
+def refused(response: TestResponse, status: int = 400) -> Any:
+    """The body of a refusal."""
+    assert response.status_code == status, response.get_data(as_text=True)
+    assert response.headers["Content-Type"] == "application/json"
+    return response.json

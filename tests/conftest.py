@@ -1,0 +1,173 @@
+"""What every test may ask for. A missing service skips a test at home and fails it in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+import servers
+from debfleet.config import Settings
+from debfleet.db.connect import Database
+from debfleet.db.migrate import migrate
+from debfleet.errors import ConfigError
+from debfleet.sealed import Sealer, new_key
+
+if TYPE_CHECKING:
+    from debfleet.store import Store
+
+# Every upstream of these tests is on this machine, and no proxy reaches it there.
+for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.PostgresForTests]:
+    """A server to make databases on: the given one, or a private one."""
+    given = os.environ.get("DEBFLEET_TEST_DATABASE_URL")
+    if given:
+        yield servers.PostgresForTests(given)
+        return
+    folder = servers.quick_folder("pg")
+    try:
+        try:
+            server = servers.start_postgres(folder)
+        except ConfigError as e:
+            _lacking(str(e))
+        try:
+            yield servers.PostgresForTests(server.url("postgres"))
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: servers.PostgresForTests) -> str:
+    """The server's own database; tests make theirs with ``database_url``."""
+    return postgres.url
+
+
+@pytest.fixture(scope="session")
+def template_url(postgres: servers.PostgresForTests) -> Iterator[str]:
+    """A migrated database that ``database_url`` copies; nobody connects to it."""
+    url = postgres.database()
+    migrate(url)
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def database_url(postgres: servers.PostgresForTests, template_url: str) -> Iterator[str]:
+    """A fresh migrated database."""
+    url = postgres.database(template_url)
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def empty_database_url(postgres: servers.PostgresForTests) -> Iterator[str]:
+    """A fresh database without any table."""
+    url = postgres.database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """A pool on this test's database."""
+    with Database(database_url, name="tests") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def _rabbit_session() -> Iterator[Callable[[], servers.RabbitNode]]:
+    """Starts the private node on the first call."""
+    nodes: list[servers.RabbitNode] = []
+    folder = servers.short_folder("mq")
+
+    def node() -> servers.RabbitNode:
+        if not nodes:
+            if servers.rabbitmq_script() is None:
+                _lacking("rabbitmq-server is not installed")
+            nodes.append(servers.RabbitNode(folder))
+            nodes[0].start()
+        return nodes[0]
+
+    yield node
+    for started in nodes:
+        started.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def rabbit(_rabbit_session: Callable[[], servers.RabbitNode]) -> servers.RabbitNode:
+    """The private RabbitMQ node, which a test may stop and must then start again."""
+    return _rabbit_session()
+
+
+@pytest.fixture
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh virtual host, or the given broker with our queues deleted.
+
+    A test that asks for ``rabbit`` too means to stop it, so it gets a host on the private node.
+    """
+    given = os.environ.get("DEBFLEET_TEST_BROKER_URL")
+    if given and "rabbit" not in request.fixturenames:
+        servers.delete_queues(given)
+        yield given
+        return
+    node: servers.RabbitNode = request.getfixturevalue("rabbit")
+    url = node.vhost()
+    yield url
+    node.drop(url)
+
+
+@pytest.fixture
+def sealer() -> Sealer:
+    """Seals with a key of this test's own."""
+    return Sealer(new_key())
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """A directory store of this test's own."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return f"file://{folder}"
+
+
+@pytest.fixture
+def store(store_url: str) -> Store:
+    """The store at ``store_url``."""
+    from debfleet.store import open_store
+
+    return open_store(store_url)
+
+
+@pytest.fixture
+def settings(database_url: str, store_url: str, tmp_path: Path) -> Settings:
+    """For the Postgres bell; for RabbitMQ ``replace(settings, broker_url=broker_url)``."""
+    work = tmp_path / "work"
+    work.mkdir()
+    return Settings(
+        database_url=database_url,
+        store_url=store_url,
+        secret_key=new_key(),
+        admin_password="password",
+        api_address="127.0.0.1:0",
+        content_address="127.0.0.1:0",
+        work_directory=str(work),
+    )
+
+
+def _lacking(what: str) -> NoReturn:
+    """Skip at home, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)

@@ -1,0 +1,88 @@
+"""What tests of one service share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from argon2 import PasswordHasher
+
+import servers
+from api_client import PASSWORD, ApiClient
+from archive.build import write_archive
+from archive.model import Archive, Dist
+from archive.upstream import Upstream
+from debfleet.config import Settings
+from debfleet.db.connect import Database
+from debfleet.sealed import new_key
+from debfleet.store import Store
+from debfleet_api.app import create_app
+from sync_flow import Flow, add_repository, crew_of
+
+# A real hash of the password of these tests, made as cheap as argon2id can be.
+_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[ApiClient]:
+    """The API on this test's database, with its admin; nobody hears its bell."""
+    with _running_api(settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def shared_api(
+    postgres: servers.PostgresForTests, template_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiClient]:
+    """One API for all tests that give their own names and count nothing of others."""
+    url = postgres.database(template_url)
+    folder: Path = tmp_path_factory.mktemp("store")
+    settings = Settings(database_url=url, store_url=f"file://{folder}", secret_key=new_key())
+    with _running_api(settings) as client:
+        yield client
+    postgres.drop(url)
+
+
+@pytest.fixture
+def flow(settings: Settings, db: Database, store: Store) -> Iterator[Flow]:
+    with crew_of(replace(settings, plan_rounds=3), db, store) as crew:
+        yield Flow(db, crew, add_repository(db))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Archive]:
+    """Write an archive into a fresh folder."""
+    folders = (tmp_path / f"archive{n}" for n in range(100))
+
+    def written(*dists: Dist, **options: Any) -> Archive:
+        folder = next(folders)
+        folder.mkdir()
+        return write_archive(folder, dists, **options)
+
+    return written
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Iterator[Upstream]:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with Upstream(empty) as server:
+        yield server
+
+
+@contextmanager
+def _running_api(settings: Settings) -> Iterator[ApiClient]:
+    with psycopg.connect(settings.database_url) as tx:
+        tx.execute("INSERT INTO users (username, password_hash) VALUES ('admin', %s)", (_HASH,))
+    app = create_app(settings)
+    try:
+        yield ApiClient(app)
+    finally:
+        state = app.extensions["debfleet"]
+        state.bell.close()
+        state.db.close()

@@ -1,0 +1,248 @@
+"""Ingesting an index: packages, the set of them, and who else does the same at that time."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from debfleet.db import units
+from debfleet.db.connect import Database, Tx
+from debfleet.errors import UnsafePath
+from version_rows import (
+    STANZA_KEY,
+    Want,
+    add_task,
+    digest_of,
+    ingest,
+    many,
+    numbered,
+    package_ids,
+    stanza,
+    want,
+)
+
+
+def one(tx: Tx, query: str) -> int:
+    row = tx.execute(query).fetchone()
+    assert row is not None
+    value: int = next(iter(row.values()))
+    return value
+
+
+def test_an_index_becomes_packages_and_the_set_of_them(db: Database) -> None:
+    texts = [stanza("a"), stanza("b", architecture="all"), stanza("c", extra="Section: misc")]
+
+    ingested = ingest(db, texts)
+
+    assert (ingested.stanzas, ingested.parsed, ingested.packages) == (3, 3, 3)
+    with db.transaction() as tx:
+        rows = tx.execute("select * from packages order by name").fetchall()
+        assert [row["name"] for row in rows] == ["a", "b", "c"]
+        assert [row["stanza"].encode() for row in rows] == texts
+        assert rows[2]["section"] == "misc"
+        assert rows[0]["relative_path"] == "pool/main/a/a/a_1.0_amd64.deb"
+        assert package_ids(tx, ingested.index) == {row["id"] for row in rows}
+        by_architecture = tx.execute(
+            "select architecture, bit_count(bits) as n from index_chunks order by 1"
+        ).fetchall()
+    assert by_architecture == [
+        {"architecture": "all", "n": 1},
+        {"architecture": "amd64", "n": 2},
+    ]
+
+
+def test_the_same_index_again_is_not_even_read(db: Database) -> None:
+    first = ingest(db, [stanza("a")])
+    source = numbered([stanza("a")])
+
+    again = db.run(lambda tx: units.ingest_index(tx, STANZA_KEY, digest_of([stanza("a")]), source))
+
+    assert (again.index, again.parsed, again.packages) == (first.index, 0, 1)
+    assert next(source) == (1, stanza("a"))
+
+
+def test_stanzas_seen_before_are_not_parsed_and_burn_no_id(db: Database) -> None:
+    ingest(db, [*many(5000)])
+    with db.transaction() as tx:
+        last = one(tx, "select last_value from packages_id_seq")
+
+    again = ingest(db, [*many(5000), stanza("new")])
+
+    assert (again.stanzas, again.parsed, again.packages) == (5001, 1, 5001)
+    with db.transaction() as tx:
+        assert one(tx, "select last_value from packages_id_seq") == last + 1
+
+
+def test_a_repeated_stanza_is_one_package(db: Database) -> None:
+    ingested = ingest(db, [stanza("a"), stanza("b"), stanza("a")])
+
+    assert (ingested.stanzas, ingested.packages) == (3, 2)
+
+
+def test_an_empty_index_is_an_index(db: Database) -> None:
+    ingested = ingest(db, [])
+
+    assert (ingested.stanzas, ingested.packages) == (0, 0)
+    found = db.run(lambda tx: units.find_indices(tx, [digest_of([]), bytes(32)]))
+    assert found == {digest_of([]): ingested.index}
+
+
+def test_what_is_left_out_is_counted_with_its_line(db: Database) -> None:
+    texts = [stanza("a"), b"Package: lonely", stanza("b"), b"Package: alone"]
+
+    ingested = ingest(db, texts)
+
+    assert ingested.packages == 2
+    (tolerated,) = ingested.tolerated
+    assert (tolerated["reason"], tolerated["count"]) == ("stanza_incomplete", 2)
+    lines = dict(numbered(texts))
+    assert [lines[e["line"]] for e in tolerated["examples"]] == [texts[1], texts[3]]
+    again = db.run(lambda tx: units.get_ingested(tx, digest_of(texts)))
+    assert again is not None
+    assert again.tolerated == ingested.tolerated
+
+
+def test_only_the_first_thousand_examples_of_a_reason_are_kept(db: Database) -> None:
+    ingested = ingest(db, [b"Package: p%d" % i for i in range(1500)])
+
+    (tolerated,) = ingested.tolerated
+    assert tolerated["count"] == 1500
+    assert len(tolerated["examples"]) == 1000
+
+
+def test_a_path_outside_the_archive_leaves_nothing_behind(db: Database) -> None:
+    with pytest.raises(UnsafePath):
+        ingest(db, [stanza("a"), stanza("b", path="../../etc/passwd")])
+
+    with db.transaction() as tx:
+        assert one(tx, "select count(*) from packages") == 0
+        assert one(tx, "select count(*) from indices") == 0
+
+
+def test_ids_on_both_sides_of_a_chunk_border_are_found_again(db: Database) -> None:
+    with db.transaction() as tx:
+        tx.execute("select setval('packages_id_seq', 4093)")
+    ingested = ingest(db, [stanza(f"p{i}") for i in range(6)])
+
+    with db.transaction() as tx:
+        assert package_ids(tx, ingested.index) == {4094, 4095, 4096, 4097, 4098, 4099}
+        in_sql = tx.execute(
+            "select p.id from packages p join index_chunks c on c.chunk = chunk_of(p.id)"
+            " and get_bit(c.bits, place_of(p.id)) = 1 order by 1"
+        ).fetchall()
+    assert [row["id"] for row in in_sql] == [4094, 4095, 4096, 4097, 4098, 4099]
+
+
+def test_the_chunk_size_is_the_same_in_python_and_in_postgres(db: Database) -> None:
+    with db.transaction() as tx:
+        assert one(tx, "select chunk_size()") == units.CHUNK
+        assert one(tx, "select length(no_bits())") == units.CHUNK
+        assert one(tx, f"select chunk_of({units.CHUNK})") == 1
+        assert one(tx, f"select place_of({units.CHUNK} - 1)") == units.CHUNK - 1
+        assert one(tx, "select id_at(chunk_of(123456789), place_of(123456789))") == 123456789
+
+
+def test_two_workers_at_the_same_index_end_in_one(db: Database) -> None:
+    texts = [*many(3000)]
+    start = threading.Barrier(2)
+
+    def work() -> units.Ingested:
+        start.wait(10)
+        return ingest(db, texts)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [f.result(60) for f in [pool.submit(work), pool.submit(work)]]
+
+    assert first.index == second.index
+    assert sorted([first.parsed, second.parsed]) == [0, 3000]
+    with db.transaction() as tx:
+        assert one(tx, "select count(*) from indices") == 1
+        assert one(tx, "select last_value from packages_id_seq") == 3000
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_siblings_with_shared_packages_never_deadlock(db: Database, turn: int) -> None:
+    # In opposite orders, so that only the order of the merge keeps them apart.
+    left = [*many(4000, architecture="amd64", all_every=2)]
+    right = [*many(4000, architecture="arm64", all_every=2)][::-1]
+    start = threading.Barrier(2)
+
+    def work(texts: list[bytes]) -> units.Ingested:
+        start.wait(10)
+        with db.transaction() as tx:  # not run(): a deadlock must not be retried away
+            return units.ingest_index(tx, STANZA_KEY, digest_of(texts), numbered(texts))
+
+    with ThreadPoolExecutor(2) as pool:
+        one_, other = [f.result(60) for f in [pool.submit(work, left), pool.submit(work, right)]]
+
+    assert (one_.packages, other.packages) == (4000, 4000)
+    with db.transaction() as tx:
+        assert one(tx, "select count(*) from packages") == 6000
+        shared = package_ids(tx, one_.index) & package_ids(tx, other.index)
+    assert len(shared) == 2000
+
+
+def test_cleanup_waits_for_who_relies_on_a_unit(db: Database, database_url: str) -> None:
+    ingest(db, [stanza("a")])
+
+    with db.transaction() as tx:
+        units.find_indices(tx, [digest_of([stanza("a")])])
+        with psycopg.connect(database_url) as other:
+            other.execute("set local lock_timeout = '50ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                units.lock_content(other, exclusive=True)  # type: ignore[arg-type]  # rows unused
+
+
+def test_statements_follow_batches_and_memory_does_not_follow_the_index(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cost(count: int) -> tuple[int, int]:
+        statements = 0
+        with db.transaction() as tx:
+            real = tx.execute
+
+            def counting(*args: object, **kwargs: object) -> object:
+                nonlocal statements
+                statements += 1
+                return real(*args, **kwargs)  # type: ignore[call-overload]  # passed on
+
+            monkeypatch.setattr(tx, "execute", counting)
+            tracemalloc.start()
+            try:
+                stanzas = numbered(many(count, architecture=f"a{count}"))
+                units.ingest_index(tx, STANZA_KEY, bytes([count // 1000]) * 32, stanzas)
+                return statements, tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+                monkeypatch.undo()
+
+    small_statements, small_memory = cost(units.BATCH * 2)
+    large_statements, large_memory = cost(units.BATCH * 6)
+
+    assert large_statements == small_statements + 4  # one lookup a batch
+    assert large_memory < small_memory * 1.3
+
+
+def test_missing_files_are_those_of_accepted_packages_that_are_not_stored(db: Database) -> None:
+    texts = [stanza("a"), stanza("b"), stanza("c", architecture="all"), stanza("b", note=" again")]
+    index = ingest(db, texts).index
+
+    def plan(tx: Tx) -> list[tuple[int, int]]:
+        task = add_task(tx)
+        want(tx, task, [Want(index, accept=("amd64",)), Want(index)])
+        sha256 = tx.execute("select sha256 from packages where name = 'a'").fetchone()
+        assert sha256 is not None
+        units.add_artifacts(tx, [(sha256["sha256"], 1000), (sha256["sha256"], 1000)])
+        return [units.list_missing_files(tx, task, positions) for positions in ([0], [0], [1])]
+
+    assert db.run(plan) == [(1, 1000), (0, 0), (1, 1000)]
+    with db.transaction() as tx:
+        rows = tx.execute("select path from task_files order by 1").fetchall()
+    assert [row["path"] for row in rows] == [
+        "pool/main/b/b/b_1.0_amd64.deb",
+        "pool/main/c/c/c_1.0_all.deb",
+    ]
