@@ -45,7 +45,7 @@ def test_doubled_messages_change_nothing(fleet: Fleet, tmp_path: Path) -> None:
     assert len(rung) > 5
 
 
-def test_a_lost_message_is_rung_again_by_the_sweeper(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_lost_message_is_made_good(fleet: Fleet, tmp_path: Path) -> None:
     archive = write_small(tmp_path / "archive")
     fleet.start_api()
     with Upstream(tmp_path / "archive") as upstream, fleet.client() as api:
@@ -53,27 +53,28 @@ def test_a_lost_message_is_rung_again_by_the_sweeper(fleet: Fleet, tmp_path: Pat
         href = start_sync(api, repository)
         rung = "select count(*) from jobs where rung is not null"
         wait_for(lambda: fleet.count(rung) == 1, "the first job is rung")
-        _lose_messages(fleet)  # over NOTIFY, nobody listened
-        fleet.start_worker("worker")
-        assert api.get(href)["state"] == "waiting"
+        if fleet.broker_url:
+            _lose_message(fleet.broker_url)
+            fleet.start_worker("worker")
+            assert api.get(href)["state"] == "waiting"
+            fleet.start_sweep()  # which rings again
+        else:  # nobody listened, and a worker that starts asks for what was rung before
+            fleet.start_worker("worker")
 
-        fleet.start_sweep()
         task = finished(api, href)
 
         assert task["state"] == "completed", task["error"]
         assert_synced(fleet, api, task, archive)
 
 
-def _lose_messages(fleet: Fleet) -> None:
-    if not fleet.broker_url:
-        return
-    with pika.BlockingConnection(pika.URLParameters(fleet.broker_url)) as connection:
+def _lose_message(broker_url: str) -> None:
+    def purged() -> bool:
+        # A connection a try: RabbitMQ may close it while a queue of that name is being made.
+        try:
+            with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
+                queue = connection.channel().queue_purge(queue_name("plan"))
+                return bool(queue.method.message_count == 1)
+        except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError):
+            return False
 
-        def purged() -> bool:
-            channel = connection.channel()
-            try:
-                return bool(channel.queue_purge(queue_name("plan")).method.message_count == 1)
-            except pika.exceptions.ChannelClosedByBroker:
-                return False  # no process has declared the queue yet
-
-        wait_for(purged, "the message has come")
+    wait_for(purged, "the message has come")
