@@ -416,12 +416,16 @@ def test_an_interrupted_watch_leaves_the_sync_running_and_says_how_to_go_on(
         env={"DEBFLEET_API_URL": fake.url, "DEBFLEET_PASSWORD": "x", "PATH": os.environ["PATH"]},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while fake.looks < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    try:
+        deadline = time.monotonic() + 30
+        while fake.looks < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
 
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
 
     assert process.returncode == 130
     assert "the sync goes on without us" in said

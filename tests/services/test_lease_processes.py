@@ -160,7 +160,7 @@ def test_an_idle_worker_ends_at_sigint(processes: Processes, db: Database) -> No
 
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def test_work_goes_on_when_postgres_cut_every_connection(settings: Settings, db: Database) -> None:

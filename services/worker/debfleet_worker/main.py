@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from types import FrameType
 from typing import Protocol, TypeVar
 from uuid import uuid4
@@ -71,11 +72,19 @@ def run_worker(settings: Settings, queues: Collection[str] | None = None) -> int
 
 def on_signals(stop: threading.Event) -> None:
     """SIGTERM and SIGINT set the event; a second one ends the process as it always did."""
+    # A thread sets it: the handler runs wherever the main thread is, even while that holds the
+    # event's own lock, and would wait for it for ever.
+    told: SimpleQueue[int] = SimpleQueue()
 
     def stopping(number: int, _frame: FrameType | None) -> None:
-        stop.set()
         signal.signal(number, signal.SIG_DFL)
+        told.put(number)  # the one put that may interrupt itself
 
+    def tell() -> None:
+        told.get()
+        stop.set()
+
+    threading.Thread(target=tell, name="signals", daemon=True).start()
     signal.signal(signal.SIGTERM, stopping)
     signal.signal(signal.SIGINT, stopping)
 
