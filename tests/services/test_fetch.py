@@ -252,6 +252,7 @@ def test_a_file_beyond_its_limit_is_left_at_once(tmp_path: Path) -> None:
                 access(upstream.url), [Wanted("InRelease", None, None, limit=1000)], Allowance()
             )
 
+        upstream.wait_for(lambda u: u.open_requests == 0)
         assert len(upstream.requests) == 1
 
 
