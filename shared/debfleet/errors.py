@@ -183,16 +183,29 @@ class ReleaseFieldMissing(FinalError):
         super().__init__(f"The Release file of distribution '{dist}' has no field '{field}'.")
 
 
+class GuardRefused(UntrustedError):
+    """A guard of the remote, set to refuse, stopped the sync."""
+
+    code = "DBF0001"  # none of Pulp's: it has no guards
+
+    def __init__(self, guard: str, what: str) -> None:
+        super().__init__(
+            f"{what}. The remote's guard_{guard} refuses this; if it is right, set guard_{guard} "
+            "to 'warn' and sync again."
+        )
+        self.guard = guard
+
+
 class WeakDigests(UntrustedError):
-    """The Release file names no SHA-256 digests."""
+    """The Release file knows its files by MD5 or SHA1 alone."""
 
     code = "PLP0019"
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"The Release file of distribution '{name}' has no list SHA256, by which its files are "
-            "known; MD5 and SHA1 are too weak to trust, as apt says too, and SHA512 alone is not "
-            "supported."
+            f"The Release file of distribution '{name}' has no list SHA256 or SHA512; MD5 and SHA1 "
+            "are too weak to trust, as apt says too. If you must, set the remote's "
+            "guard_weak_digests to 'warn'."
         )
 
 

@@ -98,6 +98,7 @@ class Remote:
     headers: list[dict[str, str]] | None
     download_concurrency: int | None
     rate_limit: int | None
+    guards: dict[str, str]  # levels by guard, as far as the user set any (debfleet.guards)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from api_client import (
     remote_fields,
 )
 from archive.keys import SigningKey
+from debfleet.guards import GUARDS
 
 HIDDEN = ("client_key", "proxy_username", "proxy_password", "username", "password")
 _NAME = "This field may not be blank."
@@ -68,6 +69,7 @@ def test_a_new_remote_answers_with_every_field_of_the_contract(shared_api: ApiCl
         "gpgkey": None,
         "ignore_missing_package_indices": False,
         "excluded_package_metadata_fields": [],
+        **{f"guard_{name}": None for name in GUARDS},
     }
 
 
@@ -104,6 +106,8 @@ def test_a_new_remote_answers_with_every_field_of_the_contract(shared_api: ApiCl
             },
         ),
         ({"architectures": "a a"}, {"architectures": ["Duplicate architecture token 'a'."]}),
+        ({"guard_replay": "never"}, {"guard_replay": ['"never" is not a valid choice.']}),
+        ({"guard_shrink": True}, {"guard_shrink": ['"true" is not a valid choice.']}),
         ({"policy": "lazy"}, {"policy": ['"lazy" is not a valid choice.']}),
         ({"policy": None}, {"policy": ["This field may not be null."]}),
         ({"sync_sources": "perhaps"}, {"sync_sources": ["Must be a valid boolean."]}),
@@ -312,3 +316,19 @@ def _certificate() -> str:
         .sign(key, hashes.SHA256())
     )  # fmt: skip
     return made.public_bytes(Encoding.PEM).decode()
+
+
+def test_a_guard_is_set_and_goes_back_to_its_default_by_itself(shared_api: ApiClient) -> None:
+    body = made(shared_api.post(REMOTES, {**remote_fields(), "guard_replay": "off"}))
+    href = body["pulp_href"]
+    assert (body["guard_replay"], body["guard_shrink"]) == ("off", None)
+
+    same = shared_api.patch(href, {"guard_replay": "off"})
+    changed = shared_api.patch(href, {"guard_shrink": "refuse"})
+    after = shared_api.get(href).json
+    shared_api.patch(href, {"guard_replay": None})
+
+    assert (same.status_code, changed.status_code) == (200, 202)
+    assert (after["guard_replay"], after["guard_shrink"]) == ("off", "refuse")
+    last = shared_api.get(href).json
+    assert (last["guard_replay"], last["guard_shrink"]) == (None, "refuse")

@@ -215,6 +215,38 @@ def test_what_was_left_out_is_told(
     )
 
 
+def test_what_the_guards_warn_of_is_told(
+    run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warned = ("sync.guard.replay", "Let through: replay", 1, None)
+    fake.states = [task_state("completed", reports=[warned])]
+
+    assert run(URL, "--distributions", "bookworm") == 0
+
+    out = capsys.readouterr().out
+    assert f"the guards warn: replay (1); why is in {fake.url}{TASK}report/" in out
+
+
+def test_guards_are_fields_of_the_remote(run: Run, fake: FakeApi) -> None:
+    asked = ("--guard", "replay=refuse", "--guard", "weak-digests=off", "--guard", "shrink=default")
+
+    assert run(URL, "--distributions", "bookworm", *asked) == 0
+
+    made = next(s.body for s in fake.seen if (s.method, s.path) == ("POST", REMOTES))
+    assert made["guard_replay"] == "refuse"
+    assert made["guard_weak_digests"] == "off"
+    assert made["guard_shrink"] is None
+
+
+@pytest.mark.parametrize("guard", ["replay", "replay=never", "relay=off", "=off"])
+def test_an_unknown_guard_or_level_is_named(
+    run: Run, capsys: pytest.CaptureFixture[str], guard: str
+) -> None:
+    assert run(URL, "--distributions", "bookworm", "--guard", guard) == 2
+
+    assert "--guard: '" in capsys.readouterr().err
+
+
 def test_no_wait_returns_at_once_and_says_how_to_watch(
     run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:

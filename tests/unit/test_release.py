@@ -196,8 +196,11 @@ def test_only_weak_digests_are_noticed() -> None:
     weak = "Suite: x\nMD5Sum:\n d41d8cd98f00b204e9800998ecf8427e 0 a\n"
 
     assert not parse_release(weak.encode()).lists_sha256
-    assert not parse_release(weak.replace("MD5Sum", "SHA1").encode()).lists_sha256
-    assert not parse_release(f"{weak}SHA512:\n {'ab' * 64} 0 a\n".encode()).lists_sha256
+    assert parse_release(weak.encode()).others["a"].digests.keys() == {"md5"}
+    both = parse_release(f"{weak}SHA512:\n {'ab' * 64} 0 a\n".encode())
+    assert (both.lists_sha256, both.others["a"].digests.keys()) == (False, {"md5", "sha512"})
+    with pytest.raises(MalformedFile, match="list SHA1"):
+        parse_release(weak.replace("MD5Sum", "SHA1").encode())
     assert not parse_release(b"Suite: x\n").lists_sha256
     assert parse_release(b"Suite: x\nSHA256:\n").lists_sha256
 

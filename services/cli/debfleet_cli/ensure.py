@@ -36,6 +36,7 @@ class Source:
     architectures: tuple[str, ...]  # empty: all
     policy: str | None = None  # None: as the remote has it, immediate for a new one
     gpgkey: str | None = None  # None: as the remote has it, none for a new one
+    guards: tuple[tuple[str, str | None], ...] = ()  # (guard, level); None: its default
 
     def wanted(self) -> Body:
         """The fields of the remote."""
@@ -49,6 +50,7 @@ class Source:
             fields["policy"] = self.policy
         if self.gpgkey is not None:
             fields["gpgkey"] = self.gpgkey
+        fields |= {f"guard_{guard}": level for guard, level in self.guards}
         return fields
 
 
@@ -140,6 +142,8 @@ def _compared(field: str, value: Any) -> Any:
 def _shown(field: str, value: Any) -> str:
     if field == "gpgkey":
         return "none" if not value else f"a key of {len(value.strip())} characters"
+    if field.startswith("guard_"):
+        return str(value or "default")
     if not value:
         return "all" if field in _WORDS else "none"
     return str(value)

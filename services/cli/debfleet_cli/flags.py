@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debfleet.guards import GUARDS, LEVELS
 from debfleet_cli.client import TASKS
 from debfleet_cli.ensure import Source, default_name
 
@@ -65,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpgkey", metavar="FILE", help="public keys that Release must verify with"
     )
+    parser.add_argument(
+        "--guard",
+        metavar="GUARD=LEVEL",
+        action="append",
+        help="off, warn, refuse or default for replay, expired, future, renamed, shrink, "
+        "weak_digests or missing_files; may be repeated",
+    )
     parser.add_argument("--mirror", action="store_true", help="drop what upstream has no more")
     parser.add_argument("--name", help="of remote and repository; default: <host>-<first dist>")
     parser.add_argument("--update", action="store_true", help="change the remote where it differs")
@@ -85,6 +93,7 @@ def read_request(args: argparse.Namespace) -> Request:
         "--architectures": args.architectures,
         "--policy": args.policy,
         "--gpgkey": args.gpgkey,
+        "--guard": args.guard,
         "--name": args.name,
         "--update": args.update,
     }
@@ -125,6 +134,7 @@ def _read_source(args: argparse.Namespace) -> Request:
         tuple(architectures),
         args.policy,
         read_key(args.gpgkey),
+        _guards(args.guard),
     )
     return Request(
         source=source,
@@ -159,6 +169,20 @@ def _armoured(key: bytes) -> str:
     lines = textwrap.wrap(b64encode(key).decode(), 64)
     block = "PGP PUBLIC KEY BLOCK"
     return "\n".join([f"-----BEGIN {block}-----", "", *lines, f"-----END {block}-----", ""])
+
+
+def _guards(values: list[str] | None) -> tuple[tuple[str, str | None], ...]:
+    """Guards and their levels; None for the default."""
+    found: dict[str, str | None] = {}
+    for value in values or []:
+        name, _, level = value.partition("=")
+        name = name.replace("-", "_")
+        if name not in GUARDS:
+            raise UsageError(f"--guard: {name!r} is none of {', '.join(GUARDS)}")
+        if level not in (*LEVELS, "default"):
+            raise UsageError(f"--guard: {value!r} is not {name}=off, warn, refuse or default")
+        found[name] = None if level == "default" else level
+    return tuple(found.items())
 
 
 def _words(values: list[str] | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from debfleet_cli.client import Body, failure_text
-from debfleet_cli.progress import Display, Silent, left_out, open_display
+from debfleet_cli.progress import Display, Silent, left_out, let_through, open_display
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ def outcome_lines(outcome: Outcome, api_url: str) -> list[str]:
         text = ", ".join(f"{reason} {count:,}" for reason, count in skipped)
         lines.append(
             f"left out: {text}; each is named in {api_url}{outcome.task['pulp_href']}report/"
+        )
+    warned = [f"{guard} ({count:,})" for guard, count in let_through(outcome.task)]
+    if warned:
+        lines.append(
+            f"the guards warn: {', '.join(warned)}; why is in "
+            f"{api_url}{outcome.task['pulp_href']}report/"
         )
     return lines
 

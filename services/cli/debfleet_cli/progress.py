@@ -22,6 +22,7 @@ from rich.table import Column
 from rich.text import Text
 
 _SKIPPED = "sync.skipped."  # what was left out: told at the end, not a phase
+_GUARD = "sync.guard."  # what a guard let through: told at the end as well
 _ENDED = ("completed", "failed", "canceled", "skipped")
 
 
@@ -55,7 +56,7 @@ def phases(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for report in task.get("progress_reports") or []:
         code = str(report["code"])
-        if not code.startswith(_SKIPPED):
+        if not code.startswith((_SKIPPED, _GUARD)):
             seen[code] = seen.get(code, 0) + 1
             found.append((f"{code}#{seen[code]}", report))
     return found
@@ -63,10 +64,19 @@ def phases(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def left_out(task: dict[str, Any]) -> list[tuple[str, int]]:
     """What upstream listed and the version lacks: the reason and how many."""
+    return _counts(task, _SKIPPED)
+
+
+def let_through(task: dict[str, Any]) -> list[tuple[str, int]]:
+    """What the remote's guards warn of: the guard and how often."""
+    return _counts(task, _GUARD)
+
+
+def _counts(task: dict[str, Any], prefix: str) -> list[tuple[str, int]]:
     return [
-        (str(report["code"]).removeprefix(_SKIPPED), int(report["done"]))
+        (str(report["code"]).removeprefix(prefix), int(report["done"]))
         for report in task.get("progress_reports") or []
-        if str(report["code"]).startswith(_SKIPPED)
+        if str(report["code"]).startswith(prefix)
     ]
 
 

@@ -15,6 +15,7 @@ from debfleet.errors import DigestMismatch, MalformedFile, SizeMismatch
 from debfleet.store import Store
 
 _BLOCK = 1 << 20
+UNPACKING_ERRORS = (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile)
 _XZ_MEMORY = 128 << 20  # bytes; `xz -9` makes files that need 65 MiB
 
 
@@ -61,12 +62,12 @@ def unpack(
     expected, size = bytes.fromhex(wanted.sha256), _plain_size(wanted)
     with store.receive() as receiver:
         try:
-            with _opened(path, form) as packed:
+            with opened(path, form) as packed:
                 # One byte more than promised is enough to know: a bomb is never unpacked.
                 while block := packed.read(min(_BLOCK, size + 1 - receiver.size)):
                     check()
                     receiver.write(block)
-        except (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile) as e:
+        except UNPACKING_ERRORS as e:
             raise MalformedFile(f"{form} cannot be unpacked: {e}") from None
         if receiver.size != size:
             found = f"more than {size}" if receiver.size > size else receiver.size
@@ -88,7 +89,8 @@ def _plain_size(wanted: WantedIndex) -> int:
     return int(wanted.files[name]["size"])
 
 
-def _opened(path: Path, form: str) -> IO[bytes]:
+def opened(path: Path, form: str) -> IO[bytes]:
+    """A fetched form as its plain bytes, unpacked in bounded memory as they are read."""
     if form.endswith(".xz"):
         return cast(IO[bytes], io.BufferedReader(_Xz(path), _BLOCK))
     if form.endswith(".gz"):

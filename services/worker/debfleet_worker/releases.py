@@ -18,12 +18,12 @@ from debfleet.errors import (
     UnsafePath,
     UntrustedError,
     UnverifiedRelease,
-    WeakDigests,
 )
 from debfleet.fetch import Wanted, access_of, fetch_small, shown_url
 from debfleet.model import Remote
 from debfleet_worker.lease import Lease
 from debfleet_worker.selection import Dist
+from debfleet_worker.weak import with_sha256
 from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,11 @@ def fetch_dists(worker: Worker, lease: Lease, remote: Remote) -> list[Dist]:
         [Wanted(path=path, sha256=None, size=None, limit=_LARGEST_RELEASE) for path in wanted],
         lease.traffic(remote),
     )
-    return [
+    dists = [
         _read_dist(name, place, remote, keyring, bodies, worker.settings)
         for name, place in places.items()
     ]
+    return [with_sha256(worker, lease, remote, dist) for dist in dists]
 
 
 def _places(distributions: str) -> dict[str, paths.DistPlace]:
@@ -156,13 +157,9 @@ def _check_release(name: str, place: paths.DistPlace, release: Release) -> None:
             raise ReleaseFieldMissing(name, "Components")
         if release.architectures is None:
             raise ReleaseFieldMissing(name, "Architectures")
-        if not (release.components and release.architectures):
-            return  # it offers no index that would need a digest
         if len(release.components) * len(release.architectures) > _MOST_INDICES:
             raise MalformedFile(
                 f"The Release file of distribution '{name}' offers {len(release.components)} "
                 f"components for {len(release.architectures)} architectures; more than "
                 f"{_MOST_INDICES} indices are taken for a mistake."
             )
-    if not release.lists_sha256:
-        raise WeakDigests(name)

@@ -23,7 +23,7 @@ REMOTE_COLUMNS = (
     "sync_sources", "sync_udebs", "sync_installer", "gpgkey", "ignore_missing_package_indices",
     "tls_validation", "ca_cert", "client_cert", *SEALED, "proxy_url", "max_retries",
     "total_timeout", "connect_timeout", "sock_connect_timeout", "sock_read_timeout", "headers",
-    "download_concurrency", "rate_limit",
+    "download_concurrency", "rate_limit", "guards",
 )  # fmt: skip
 """What a user may set of a remote."""
 
@@ -36,7 +36,8 @@ REPOSITORY_COLUMNS = (
 
 
 _JSON = (
-    "labels", "headers", "signing_service_release_overrides", "excluded_package_metadata_fields",
+    "labels", "headers", "guards", "signing_service_release_overrides",
+    "excluded_package_metadata_fields",
 )  # fmt: skip
 
 
@@ -76,13 +77,14 @@ def find_repository_row(tx: Tx, uuid: UUID) -> dict[str, Any] | None:
 
 def add_remote(tx: Tx, values: Mapping[str, Any]) -> dict[str, Any]:
     """A new remote; ``values`` holds every one of REMOTE_COLUMNS, secrets sealed."""
-    row = tx.execute(_q["add_remote"], _with_json(values)).fetchone()
+    given = {**values, "guards": _set_guards({}, values)}
+    row = tx.execute(_q["add_remote"], _with_json(given)).fetchone()
     assert row is not None
     return row
 
 
 def update_remote(tx: Tx, uuid: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Change some columns of a remote; the row as it is then.
+    """Change some columns of a remote, of ``guards`` those that are named; the row as it is then.
 
     Raises:
         NotFound: It was deleted.
@@ -90,7 +92,8 @@ def update_remote(tx: Tx, uuid: UUID, values: Mapping[str, Any]) -> dict[str, An
     held = tx.execute(_q["lock_remote_row"], {"uuid": uuid}).fetchone()
     if held is None:
         raise NotFound("remote", uuid)
-    row = tx.execute(_q["update_remote"], _with_json({**held, **values})).fetchone()
+    changed = {**held, **values, "guards": _set_guards(held["guards"], values)}
+    row = tx.execute(_q["update_remote"], _with_json(changed)).fetchone()
     assert row is not None
     return row
 
@@ -181,6 +184,12 @@ def list_version_places(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, i
         return {}
     rows = tx.execute(_q["list_version_places"], {"ids": list(ids)})
     return {r["id"]: (r["repository_uuid"], r["number"]) for r in rows}
+
+
+def _set_guards(held: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
+    """Levels set by themselves, so that two changes of different guards both count."""
+    changed = {**held, **(values.get("guards") or {})}
+    return {name: level for name, level in changed.items() if level is not None}
 
 
 def _with_json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ ending's own, a task that was asked for at the same moment is missed by both sid
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -260,6 +261,25 @@ def add_tolerances(
             message = "Skipped: " + reason.replace("_", " ")
             code = f"sync.skipped.{reason}"
             add_progress(tx, task, code, message, counts[reason], state="completed")
+    add_details(tx, task, items)
+
+
+def add_findings(
+    tx: Tx, task: int, findings: Sequence[Tolerance], counts: Mapping[str, int] | None = None
+) -> None:
+    """Report what guards have let through: one progress report and one reason each guard.
+
+    Args:
+        counts: By guard, how often in all, where ``findings`` are only the first.
+    """
+    for guard, count in sorted((counts or Counter(f.reason for f in findings)).items()):
+        message = "Let through: " + guard.replace("_", " ")
+        add_progress(tx, task, f"sync.guard.{guard}", message, count, state="completed")
+    add_details(tx, task, [replace(f, reason=f"guard_{f.reason}") for f in findings])
+
+
+def add_details(tx: Tx, task: int, items: Sequence[Tolerance]) -> None:
+    """Lines of the task's report; of each reason the task's first 1,000 are kept."""
     if items:
         values = {
             "task": task,

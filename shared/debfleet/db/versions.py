@@ -61,13 +61,20 @@ class Foreign:
 
 
 def assemble(
-    tx: Tx, *, repository: int, task: int, mirror: bool, options: Mapping[str, Any]
+    tx: Tx,
+    *,
+    repository: int,
+    task: int,
+    mirror: bool,
+    options: Mapping[str, Any],
+    without_refused: bool = True,
 ) -> NewVersion | None:
     """Make the version that a sync found: its wanted indices and its task units.
 
     With ``mirror`` exactly that; without, on top of the latest version, whose release files and
     package indices go unless they are among the task's units. ``options`` is kept with the
-    version, for the next sync to compare.
+    version, for the next sync to compare. ``without_refused`` leaves out the packages whose files
+    upstream did not give.
 
     Returns:
         The version; nothing if it would equal the latest.
@@ -84,7 +91,8 @@ def assemble(
         tx.execute(_Q["add_lists"])
         tx.execute(_Q["name_task_units"], at_task)
         tx.execute(_Q["fill_base"], {"repository": repository, "number": latest})
-        replaced = _put_together(tx, mirror=mirror)
+        without = task if without_refused else None
+        replaced = _put_together(tx, mirror=mirror, without_refused_of=without)
         return _write(tx, repository, task, replaced, options=Jsonb(dict(options)))
 
 
@@ -197,12 +205,16 @@ def _columns(units: Sequence[UnitId]) -> dict[str, list[int]]:
     }
 
 
-def _put_together(tx: Tx, *, mirror: bool, overwrite: bool = True) -> int:
+def _put_together(
+    tx: Tx, *, mirror: bool, overwrite: bool = True, without_refused_of: int | None = None
+) -> int:
     """From ``uses``, ``named`` and ``base`` to ``result``; how many packages were replaced."""
     unknown = tx.execute(_Q["list_unknown_units"]).fetchone()
     if unknown is not None:
         raise NotFound(f"unit of kind {Kind(unknown['kind']).name.lower()}", unknown["unit"])
     tx.execute(_Q["fill_wanted"])
+    if without_refused_of is not None:
+        tx.execute(_Q["drop_refused"], {"task": without_refused_of})
     tx.execute(_Q["drop_upstream_files"])
     replaced = _replace_packages(tx, mirror=mirror, overwrite=overwrite)
     if mirror:

@@ -111,6 +111,16 @@ select list, chunk, bit_or(bits)
        ) units
  group by list, chunk;
 
+-- name: drop_refused
+-- Packages, and their places, whose files upstream did not give (task_files.refused).
+update wanted w set bits = w.bits & ~ r.bits
+  from (select chunk_of(p.id) as chunk, bit_or(one_bit(p.id)) as bits
+          from task_files f join packages p on p.sha256 = f.sha256
+         where f.task = %(task)s and f.refused is not null
+           and not exists (select from artifacts a where a.sha256 = f.sha256)
+         group by 1) r, content_lists l
+ where l.id = w.list and l.kind in (1, 11) and w.chunk = r.chunk;
+
 -- name: fill_base
 insert into base
 select list, chunk, bits from repository_chunks

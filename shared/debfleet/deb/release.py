@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -23,6 +23,15 @@ class SignedFile:
     path: str  # relative to the Release's directory, e.g. main/binary-amd64/Packages.xz
     size: int  # bytes
     sha256: str  # 64 lowercase hex digits
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """A signed file of a Release that lists no SHA-256."""
+
+    path: str
+    size: int  # bytes
+    digests: dict[str, str]  # hex, by md5, sha1, sha512
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Release:
     no_support_for_architecture_all: str | None
     files: dict[str, SignedFile]  # by path
     lists_sha256: bool  # it has that table, be it empty
+    others: dict[str, OtherFile] = field(default_factory=dict)  # by path, where it has not
 
 
 def parse_release(text: bytes, *, permissive: bool = False) -> Release:
@@ -78,6 +88,7 @@ def parse_release(text: bytes, *, permissive: bool = False) -> Release:
         no_support_for_architecture_all=fields.get("No-Support-for-Architecture-all"),
         files=_signed_files(fields.get("SHA256", "")),
         lists_sha256="SHA256" in fields,
+        others={} if "SHA256" in fields else _other_files(fields),
     )
 
 
@@ -98,7 +109,7 @@ _KNOWN = (
 )  # fmt: skip
 _WORD = re.compile(r"[^\x00-\x1f\x7f-\x9f\\]+")
 _SIZE = re.compile(r"[0-9]{1,18}")
-_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+_HEX = re.compile(r"[0-9A-Fa-f]+")
 
 
 def _release_fields(text: bytes) -> Mapping[str, str]:
@@ -151,19 +162,39 @@ def _moment(text: str | None) -> datetime | None:
 
 def _signed_files(rows: str) -> dict[str, SignedFile]:
     files: dict[str, SignedFile] = {}
+    for path, size, digest in _rows(rows, "SHA256", 64):
+        file = SignedFile(path, size, digest)
+        if files.setdefault(path, file) != file:
+            raise MalformedFile(f"The Release file lists {path!r} twice, with two digests.")
+    return files
+
+
+def _rows(rows: str, field: str, length: int) -> Iterator[tuple[str, int, str]]:
+    """Path, size and digest (of so many hex digits) of each row."""
     for row in rows.split("\n"):
         words = row.split(None, 2)
         if not words:
             continue
-        if len(words) != 3 or not _SHA256.fullmatch(words[0]) or not _SIZE.fullmatch(words[1]):
-            raise MalformedFile(f"The Release file has a row {_shown(row)} in its list SHA256.")
+        is_digest = len(words[0]) == length and _HEX.fullmatch(words[0])
+        if len(words) != 3 or not is_digest or not _SIZE.fullmatch(words[1]):
+            raise MalformedFile(f"The Release file has a row {_shown(row)} in its list {field}.")
         try:
             path = safe_path(words[2].strip())
         except UnsafePath as e:
-            raise UnsafePath(e.path, e.reason, "The Release file's list SHA256") from None
-        file = SignedFile(path, int(words[1]), words[0].lower())
-        if files.setdefault(path, file) != file:
-            raise MalformedFile(f"The Release file lists {path!r} twice, with two digests.")
+            raise UnsafePath(e.path, e.reason, f"The Release file's list {field}") from None
+        yield path, int(words[1]), words[0].lower()
+
+
+_OTHERS = {"MD5Sum": ("md5", 32), "SHA1": ("sha1", 40), "SHA512": ("sha512", 128)}
+
+
+def _other_files(fields: Mapping[str, str]) -> dict[str, OtherFile]:
+    files: dict[str, OtherFile] = {}
+    for name, (algorithm, length) in _OTHERS.items():
+        for path, size, digest in _rows(fields.get(name, ""), name, length):
+            file = files.setdefault(path, OtherFile(path, size, {}))
+            if file.size != size or file.digests.setdefault(algorithm, digest) != digest:
+                raise MalformedFile(f"The Release file lists {path!r} twice, with two digests.")
     return files
 
 

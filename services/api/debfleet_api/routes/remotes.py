@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from debfleet.changes import Change
 from debfleet.db import repositories
 from debfleet.db.repositories import REMOTE_COLUMNS, SEALED
+from debfleet.guards import GUARDS, LEVELS
 from debfleet.model import prn
 from debfleet_api import asks
 from debfleet_api.answers import answer, chosen_fields, created
@@ -58,12 +59,16 @@ blueprint = Blueprint("remotes", __name__)
 
 DEFAULT_CONCURRENCY = 20
 _PATH = "/remotes/deb/apt/"
+_GUARD_FIELDS = {f"guard_{name}": name for name in GUARDS}  # on the wire: the guard
 _READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated", "hidden_fields"})
 _WIRE = {"labels": "pulp_labels"}  # where a column is called otherwise
 
 
 def _or_null(check: Any) -> BeforeValidator:
     return BeforeValidator(lambda v: None if v is None else check(v))
+
+
+Level = Annotated[str | None, _or_null(choice(*LEVELS).func)]  # null: the guard's default
 
 
 class RemoteBody(Body):
@@ -99,6 +104,13 @@ class RemoteBody(Body):
     download_concurrency: Positive = None
     rate_limit: Positive = None
     excluded_package_metadata_fields: NoNames = Field(default_factory=list)
+    guard_replay: Level = None
+    guard_expired: Level = None
+    guard_future: Level = None
+    guard_renamed: Level = None
+    guard_shrink: Level = None
+    guard_weak_digests: Level = None
+    guard_missing_files: Level = None
 
 
 @blueprint.get(_PATH)
@@ -176,12 +188,14 @@ def render_remote(row: Mapping[str, Any]) -> dict[str, Any]:
         "policy": row["policy"],
         "hidden_fields": [{"name": n, "is_set": bool(row[n])} for n in hidden],
         **{n: row[n] for n in (*_BASE, *_OF_DEBIAN)},
+        **{f"guard_{n}": row["guards"].get(n) for n in GUARDS},
     }
 
 
 def _render_base(row: Mapping[str, Any]) -> dict[str, Any]:
     """What remotes of every type have."""
-    return {n: value for n, value in render_remote(row).items() if n not in _OF_DEBIAN}
+    hidden = {*_OF_DEBIAN, *_GUARD_FIELDS}
+    return {n: value for n, value in render_remote(row).items() if n not in hidden}
 
 
 _BASE = (
@@ -208,7 +222,7 @@ def _page(
         "pulp_label_select": label_filter(column["labels"]),
         **more,
     }
-    plain = set(REMOTE_COLUMNS) - set(SEALED) - {"labels", "headers"}
+    plain = set(REMOTE_COLUMNS) - set(SEALED) - {"labels", "headers", "guards"}
     orderings = {c: column[c] for c in plain} | {
         "pulp_created": column["created"],
         "pulp_last_updated": column["updated"],
@@ -243,6 +257,9 @@ def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
     values = {c: given[w] for c in REMOTE_COLUMNS if (w := _WIRE.get(c, c)) in given}
     if "download_concurrency" in values and values["download_concurrency"] is None:
         values["download_concurrency"] = DEFAULT_CONCURRENCY
+    guards = {name: given[field] for field, name in _GUARD_FIELDS.items() if field in given}
+    if guards:
+        values["guards"] = guards
     return values
 
 
@@ -259,6 +276,10 @@ def _opened(row: Mapping[str, Any]) -> dict[str, Any]:
 def _change(row: Mapping[str, Any], given: Mapping[str, Any]) -> Response:
     held = _opened(row)
     changed = {c: v for c, v in _columns(given).items() if v != held[c]}
+    levels = held["guards"]
+    guards = {n: v for n, v in changed.pop("guards", {}).items() if v != levels.get(n)}
+    if guards:
+        changed["guards"] = guards
     if not changed:
         return answer(render_remote(row))
     _check_proxy(held | changed)

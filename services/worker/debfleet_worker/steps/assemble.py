@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 
 from debfleet import reports
-from debfleet.db import jobs, plans, repositories, tasks, units, versions
+from debfleet.db import guards, jobs, plans, repositories, tasks, units, versions
 from debfleet.db.connect import Tx
-from debfleet.model import Job, Kind, Ring, Tolerance
+from debfleet.guards import MISSING_FILES, guard_level
+from debfleet.model import Job, Kind, Remote, Ring, Tolerance
 from debfleet_worker.autopublish import end_with_version
+from debfleet_worker.guards import Watch, check_counts, taken_by
 from debfleet_worker.lease import Lease
 from debfleet_worker.selection import sync_options
 from debfleet_worker.worker import Worker
@@ -35,11 +37,27 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     options = sync_options(remote, mirror)
     units.lock_content(tx)
     plans.add_flat_structure(tx, job.task)
+    counts_by_dist, findings = _check_counts(tx, job, remote, mirror)
+    keeps_missing = guard_level(remote.guards, MISSING_FILES) == "off"
+    missing, count_missing = guards.list_refused_files(tx, job.task, MISSING_FILES)
+    if count_missing:
+        # The next sync finds other options and looks again, though upstream says the same.
+        options |= {MISSING_FILES: count_missing}
     version = versions.assemble(
-        tx, repository=repository, task=job.task, mirror=mirror, options=options
+        tx,
+        repository=repository,
+        task=job.task,
+        mirror=mirror,
+        options=options,
+        without_refused=not keeps_missing,
     )
     plans.add_offers(tx, job.task, remote.id)
+    guards.see_counts(tx, remote.id, remote.url, taken_by(remote), counts_by_dist)
     _report_tolerances(tx, job)
+    tasks.add_findings(tx, job.task, findings)
+    if count_missing:
+        report = tasks.add_findings if keeps_missing else tasks.add_tolerances
+        report(tx, job.task, missing, {MISSING_FILES: count_missing})
     counts = {} if version is None else version.counts
     # Upstream's own files are taken out of every version first, and put in anew.
     own = plans.count_upstream_files(tx, job.task)
@@ -55,6 +73,15 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     else:
         log.info("version.made", extra={"number": version.number, "added": added})
     return end_with_version(tx, job, repository, version)
+
+
+def _check_counts(
+    tx: Tx, job: Job, remote: Remote, mirror: bool
+) -> tuple[dict[str, int], list[Tolerance]]:
+    """Packages by dist, and the dists that shrank and are let through."""
+    counts = guards.count_listed(tx, job.task)
+    seen = guards.list_seen(tx, remote.id, remote.url)
+    return counts, check_counts(Watch(remote, mirror), counts, seen)
 
 
 def _report_tolerances(tx: Tx, job: Job) -> None:

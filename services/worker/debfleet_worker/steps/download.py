@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from hashlib import sha256
 
-from debfleet.db import jobs, plans, repositories, tasks, units
+from debfleet.db import guards, jobs, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.errors import (
     DebfleetError,
@@ -20,7 +20,8 @@ from debfleet.errors import (
     may_pass,
 )
 from debfleet.fetch import Got, Wanted, access_of, fetch_files
-from debfleet.model import Job, Ring
+from debfleet.guards import MISSING_FILES, guard_level
+from debfleet.model import Job, Ring, Tolerance
 from debfleet.store import Store
 from debfleet_worker.downloads import Tally
 from debfleet_worker.lease import Lease
@@ -55,7 +56,10 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
         # What is tried again, or was not tried at a closed host, is not dealt with.
         tally.add(sum(not may_pass(g.error) for g in failed))
         worker.commit(lambda tx: _keep(tx, job, kept, tally.done))
-        _raise_first(worker, job, lease, failed)
+        _raise_unless_let_through(worker, job, lease, failed)
+        worker.commit(lambda tx: _finish_without(tx, job, failed))
+        log.warning("files.refused", extra={"files": len(failed), "first": str(failed[0].error)})
+        return
     worker.commit(lambda tx: _finish(tx, job, kept, tally.done))
     log.info("chunk.stored", extra={"files": len(kept), "bytes": sum(size for _, size in kept)})
 
@@ -114,19 +118,55 @@ def _finish(tx: Tx, job: Job, kept: Sequence[tuple[bytes, int]], done: int) -> l
     return jobs.finish(tx, job)
 
 
-def _raise_first(worker: Worker, job: Job, lease: Lease, failed: Sequence[Got]) -> None:
+def _finish_without(tx: Tx, job: Job, failed: Sequence[Got]) -> list[Ring]:
+    """The remote's guard lets the sync go on: assemble sees to the packages of these files."""
+    jobs.hold(tx, job)
+    guards.refuse_files(tx, job.task, {g.wanted.sha256 or b"": str(g.error) for g in failed})
+    return jobs.finish(tx, job)
+
+
+def _raise_unless_let_through(
+    worker: Worker, job: Job, lease: Lease, failed: Sequence[Got]
+) -> None:
     """Fail with the first error, one that waiting cannot help before others.
 
-    Unless upstream has moved on: then the sync is planned anew.
+    Unless upstream has moved on: then the sync is planned anew. Or unless the remote's guard lets
+    a sync go on without files that cannot be had.
     """
-    error = min(failed, key=lambda got: may_pass(got.error)).error
-    assert error is not None
+    error = _first(failed)
+    with worker.db.transaction() as tx:
+        remote = repositories.get_remote(tx, job.task_args["remote"])
     if any(_may_be_rotation(g.error) for g in failed):
-        with worker.db.transaction() as tx:
-            remote = repositories.get_remote(tx, job.task_args["remote"])
         raise_if_rotated(worker, job, lease, remote, error)
+    rest = [g for g in failed if not _is_for_good(g.error)]
+    if guard_level(remote.guards, MISSING_FILES) != "refuse":
+        if not rest:
+            return
+        error = _first(rest)
+    elif not rest:
+        # The error names one; the task's report names all.
+        worker.commit(lambda tx: _list_failed(tx, job, failed))
     log.warning("chunk.failed", extra={"files": len(failed), "first": str(error)})
     raise error
+
+
+def _first(failed: Sequence[Got]) -> DebfleetError:
+    error = min(failed, key=lambda got: may_pass(got.error)).error
+    assert error is not None
+    return error
+
+
+def _list_failed(tx: Tx, job: Job, failed: Sequence[Got]) -> list[Ring]:
+    jobs.hold(tx, job)
+    items = [Tolerance(MISSING_FILES, g.wanted.path, None, str(g.error)) for g in failed]
+    tasks.add_details(tx, job.task, items)
+    return []
+
+
+def _is_for_good(error: DebfleetError | None) -> bool:
+    if isinstance(error, HttpStatusError):
+        return error.status in (403, 404, 410)
+    return isinstance(error, DigestMismatch | SizeMismatch)
 
 
 def _may_be_rotation(error: DebfleetError | None) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from debfleet import reports
 from debfleet.config import Settings
-from debfleet.db import jobs, orphans, plans, repositories, tasks, units
+from debfleet.db import guards, jobs, orphans, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
 from debfleet.db.plans import RepositoryState, WantedIndex
@@ -22,6 +23,7 @@ from debfleet.deb import paths
 from debfleet.errors import NotBuilt, NoUrl
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
 from debfleet_worker.downloads import count_downloads, open_downloads
+from debfleet_worker.guards import Watch, check_dists
 from debfleet_worker.lease import Lease
 from debfleet_worker.releases import FORMS, fetch_dists
 from debfleet_worker.selection import Dist, index_digest, sync_options, wanted_indices
@@ -39,6 +41,7 @@ class _Plan:
     wanted: list[WantedIndex]
     kept_indices: list[int]  # PackageIndex units that stay as they are
     tolerances: list[Tolerance]
+    findings: list[Tolerance]  # what the guards let through
     mirror: bool
 
 
@@ -49,6 +52,8 @@ class _Held:
     state: RepositoryState
     release_files: dict[str, tuple[int, bytes]]  # by directory: unit and release digest
     indices: list[dict[str, Any]]  # PackageIndex units
+    seen: dict[str, guards.Seen]  # what the remote last gave, by directory
+    now: datetime  # by the database's clock
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:
@@ -60,6 +65,8 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
             state,
             plans.list_held_release_files(tx, state.id),
             plans.list_held_package_indices(tx, state.id),
+            guards.list_seen(tx, remote.id, remote.url),
+            guards.get_now(tx),
         )
     _refuse_not_built(remote)
     dists = fetch_dists(worker, lease, remote)
@@ -75,6 +82,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
 def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], held: _Held) -> _Plan:
     """What is looked at, given what the latest version holds (sync-semantics 2)."""
     mirror = bool(job.task_args["mirror"])
+    findings = check_dists(Watch(remote, mirror), dists, held.seen, held.now)
     options = sync_options(remote, mirror)
     optimize = bool(job.task_args["optimize"]) and held.state.options == options
     skipped = [d for d in dists if _is_held(d, held)] if optimize else []
@@ -92,7 +100,7 @@ def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], hel
         directories = {d.place.directory for d in skipped}
         kept += [u["id"] for u in held.indices if u["directory"] in directories]
     wanted = [replace(w, position=n) for n, w in enumerate(wanted)]
-    return _Plan(dists, skipped, wanted, kept, tolerances, mirror)
+    return _Plan(dists, skipped, wanted, kept, tolerances, findings, mirror)
 
 
 def _refuse_not_built(remote: Remote) -> None:
@@ -156,7 +164,7 @@ def _finish_unchanged(tx: Tx, job: Job, remote: Remote, plan: _Plan) -> list[Rin
     if not plan.mirror:
         # They are put into each version anew, and come to the same one.
         tasks.add_progress(tx, job.task, *reports.ASSOCIATED, done=len(plan.dists))
-    plans.touch_remote(tx, remote.id)
+    _remember(tx, job, remote, plan)
     tasks.complete(tx, job)
     log.info("sync.unchanged", extra={"dists": len(plan.dists)})
     return []
@@ -197,7 +205,7 @@ def _finish(
     for tolerance in plan.tolerances:
         counts[tolerance.reason] = counts.get(tolerance.reason, 0) + 1
     tasks.add_tolerances(tx, job.task, plan.tolerances, counts)
-    plans.touch_remote(tx, remote.id)
+    _remember(tx, job, remote, plan)
     opens = [
         NewJob("index", {"position": w.position}, scope=f"remote:{remote.id}")
         for w in wanted
@@ -273,6 +281,14 @@ def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
         plans.add_unit_files(tx, Kind.PACKAGE_INDEX, unit, files)
         resolved.append(replace(index, index=found[digest], unit=unit, state="known"))
     return resolved
+
+
+def _remember(tx: Tx, job: Job, remote: Remote, plan: _Plan) -> None:
+    """What the remote gave, for the guards of its next sync; what they let through now."""
+    plans.touch_remote(tx, remote.id)
+    releases = {dist.place.directory: dist.release for dist in plan.dists}
+    guards.see_releases(tx, remote.id, remote.url, releases)
+    tasks.add_findings(tx, job.task, plan.findings)
 
 
 def _count(tx: Tx, job: Job, plan: _Plan) -> None:
