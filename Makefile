@@ -16,7 +16,7 @@ help:
 	@echo 'make venv    only the environment: .venv/bin/debfleet is the command line'
 	@echo 'make format lint imports types unit services system: one part of the tests'
 	@echo 'make faults  the long runs: a hundred switches under twenty apt clients'
-	@echo 'make bench   the content service against nginx, where nginx is installed'
+	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
 # make demo URL=… DIST=… becomes debfleet demo --url … --dist …
@@ -58,6 +58,7 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 bench: $(STAMP)
+	@$(CLEAN) $(BIN)/python bench/sync.py --rounds $(or $(ROUNDS),5) --write docs/benchmarks.md
 	@$(CLEAN) $(BIN)/python bench/content.py
 
 # Side by side, since most of the time of these tests is waiting; those that compare times follow.
