@@ -242,6 +242,21 @@ class DuplicatePackages(FinalError):
         )
 
 
+class DuplicateSources(FinalError):
+    """One version would hold two different source packages of one name and version."""
+
+    code = "PLP0022"
+
+    def __init__(self, examples: list[str], count: int) -> None:
+        more = "" if count <= len(examples) else f" and {count - len(examples)} more"
+        super().__init__(
+            "Cannot create repository version since there are newly added source packages with "
+            "the same name and version, but another .dsc: "
+            f"{', '.join(examples)}{more}. Narrow the remote's distributions or components, or "
+            "sync them into repositories of their own."
+        )
+
+
 class PathClash(FinalError):
     """One version would hold two different files at one path."""
 

@@ -15,9 +15,7 @@ from debfleet.db.plans import WantedIndex
 from debfleet.deb import paths
 from debfleet.deb.release import Release
 from debfleet.errors import NoPackageIndex
-from debfleet.model import Remote, Tolerance
-
-_NAMES = ("Packages", "Packages.gz", "Packages.xz", "Release")  # what an index's unit keeps
+from debfleet.model import Kind, Remote, Tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def wanted_indices(
         NoPackageIndex: Nothing that the remote asks for is there.
     """
     if dist.place.is_flat:
-        return _flat_index(dist, remote, settings)
+        return _flat_indices(dist, remote, settings)
     components = _choose_components(dist, remote, tolerances)
     architectures = _choose_architectures(dist, remote, tolerances)
     wanted = []
@@ -66,10 +64,16 @@ def wanted_indices(
             index = _index_of(dist, remote, settings, component, architecture)
             if index is None:
                 directory = paths.index_directory(component, architecture)
-                detail = f"Release names no {directory}/Packages"
-                tolerances.append(Tolerance("index_unlisted", dist.main, None, detail))
+                tolerances.append(_unlisted(dist, f"{directory}/Packages"))
             else:
                 wanted.append(index)
+        if remote.sync_sources:
+            path = paths.sources_path(component)
+            source_index = _source_index(dist, component, path)
+            if source_index is None:
+                tolerances.append(_unlisted(dist, path))
+            else:
+                wanted.append(source_index)
     if not wanted and (remote.components or remote.architectures):
         raise NoPackageIndex(_nothing_found(dist, remote))
     return wanted
@@ -111,14 +115,13 @@ def _index_of(
     """The index of one component and architecture, or nothing where Release names none."""
     release = dist.release
     directory = paths.index_directory(component, architecture)
-    files = _named_files(release, f"{directory}/")
-    if not _names_packages(files):
+    files = _named_files(release, f"{directory}/Packages")
+    if not _names_index(files, "Packages"):
         return None
     lists_all = "all" in (release.architectures or ())
     is_hybrid = lists_all and release.no_support_for_architecture_all == "Packages"
-    if is_hybrid and not _names_packages(
-        _named_files(release, f"{paths.index_directory(component, 'all')}/")
-    ):
+    of_all = f"{paths.index_directory(component, 'all')}/Packages"
+    if is_hybrid and not _names_index(_named_files(release, of_all), "Packages"):
         lists_all = False  # what it repeats here is nowhere else
     base = paths.base_architecture(architecture)[0]
     accept = ["all"] if architecture == "all" else list(dict.fromkeys([architecture, base]))
@@ -141,12 +144,42 @@ def _index_of(
     )
 
 
-def _flat_index(dist: Dist, remote: Remote, settings: Settings) -> list[WantedIndex]:
-    files = {
-        name: file
-        for name, file in _named_files(dist.release, "").items()
-        if name.startswith("Packages")
-    }
+def _source_index(dist: Dist, component: str, path: str) -> WantedIndex | None:
+    """A Sources file at this path below Release, or nothing where Release names none."""
+    files = _named_files(dist.release, path)
+    if dist.place.is_flat:
+        files.pop("Release", None)
+    if not _names_index(files, "Sources"):
+        return None
+    return WantedIndex(
+        position=0,
+        distribution=dist.place.distribution,
+        directory=dist.place.directory,
+        component=component,
+        architecture="source",
+        path=paths.in_directory(dist.place.directory, path),
+        files=files,
+        by_hash=dist.release.acquire_by_hash,
+        sha256=_plain_digest(dist, path),
+        accept=None,
+        optional=True,  # as in Pulp: what is not there is reported, and no failure
+        lists=Kind.SOURCE_PACKAGE,
+    )
+
+
+def _unlisted(dist: Dist, path: str) -> Tolerance:
+    return Tolerance("index_unlisted", dist.main, None, f"Release names no {path}")
+
+
+def _flat_indices(dist: Dist, remote: Remote, settings: Settings) -> list[WantedIndex]:
+    """The Packages of a flat archive, and its Sources beside it; one of them may lack."""
+    files = _named_files(dist.release, "Packages")
+    files.pop("Release", None)
+    sources = None
+    if remote.sync_sources:
+        sources = _source_index(dist, paths.FLAT_COMPONENT, "Sources")
+    if not files and sources is not None:
+        return [sources]
     if not files:
         raise NoPackageIndex(
             f"No suitable package index files for the flat distribution '{dist.name}': "
@@ -158,35 +191,35 @@ def _flat_index(dist: Dist, remote: Remote, settings: Settings) -> list[WantedIn
         bases = [paths.base_architecture(a)[0] for a in asked]
         accept = list(dict.fromkeys([*asked, *bases, "all"]))
     ignore = remote.ignore_missing_package_indices or settings.force_ignore_missing_package_indices
-    return [
-        WantedIndex(
-            position=0,
-            distribution=dist.place.distribution,
-            directory=dist.place.directory,
-            component=paths.FLAT_COMPONENT,
-            architecture="",
-            path=paths.in_directory(dist.place.directory, "Packages"),
-            files=files,
-            by_hash=dist.release.acquire_by_hash,
-            sha256=_plain_digest(dist, "Packages"),
-            accept=accept,
-            optional=ignore,
-        )
-    ]
+    packages = WantedIndex(
+        position=0,
+        distribution=dist.place.distribution,
+        directory=dist.place.directory,
+        component=paths.FLAT_COMPONENT,
+        architecture="",
+        path=paths.in_directory(dist.place.directory, "Packages"),
+        files=files,
+        by_hash=dist.release.acquire_by_hash,
+        sha256=_plain_digest(dist, "Packages"),
+        accept=accept,
+        optional=ignore,
+    )
+    return [packages] if sources is None else [packages, sources]
 
 
-def _named_files(release: Release, directory: str) -> dict[str, dict[str, Any]]:
-    """The forms of one index that Release names, by path below the Release's directory."""
+def _named_files(release: Release, index: str) -> dict[str, dict[str, Any]]:
+    """The forms of one index, and the Release beside it, that Release names, by their paths."""
     named = {}
-    for name in _NAMES:
-        file = release.files.get(directory + name) or release.files.get(f"./{directory}{name}")
+    beside = f"{index.rpartition('/')[0]}/Release".lstrip("/")
+    for path in (index, f"{index}.gz", f"{index}.xz", beside):
+        file = release.files.get(path) or release.files.get(f"./{path}")
         if file is not None:
-            named[directory + name] = {"size": file.size, "sha256": file.sha256}
+            named[path] = {"size": file.size, "sha256": file.sha256}
     return named
 
 
-def _names_packages(files: Mapping[str, Any]) -> bool:
-    return any(name.rpartition("/")[2].startswith("Packages") for name in files)
+def _names_index(files: Mapping[str, Any], name: str) -> bool:
+    return any(path.rpartition("/")[2].startswith(name) for path in files)
 
 
 def _plain_digest(dist: Dist, path: str) -> str:
@@ -210,9 +243,9 @@ def _nothing_found(dist: Dist, remote: Remote) -> str:
 
 
 def index_digest(index: WantedIndex) -> bytes:
-    """Digest over what Release says of Packages, .gz, .xz and Release of one index."""
+    """Digest over what Release says of the plain form, .gz, .xz and Release of one index."""
     lines = ""
-    for name in _NAMES:
+    for name in index.names:
         for path, file in index.files.items():
             if path.rpartition("/")[2] == name:
                 lines += f"{name},{file['sha256']}\n"

@@ -32,13 +32,13 @@ class RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class WantedIndex:
-    """One Packages file that a sync decided to take."""
+    """One Packages or Sources file that a sync decided to take."""
 
     position: int
     distribution: str  # flat-repo where it is flat
     directory: str  # of its Release file
     component: str  # as Release says it; flat-repo-component where it is flat
-    architecture: str  # '' where it is flat
+    architecture: str  # '' where it is flat, 'source' of a Sources file
     path: str  # of the plain index, below the remote's URL
     files: dict[str, dict[str, Any]]  # path below directory: {"size": bytes, "sha256": hex}
     by_hash: bool
@@ -48,6 +48,18 @@ class WantedIndex:
     index: int | None = None
     unit: int | None = None
     state: str = "wanted"
+    lists: Kind = Kind.PACKAGE  # the units that it lists
+
+    @property
+    def unit_kind(self) -> Kind:
+        """What the index itself is as a unit."""
+        return Kind.SOURCE_INDEX if self.lists == Kind.SOURCE_PACKAGE else Kind.PACKAGE_INDEX
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files that its unit keeps: the index in each encoding that we read, and Release."""
+        name = self.path.rpartition("/")[2]
+        return (name, f"{name}.gz", f"{name}.xz", "Release")
 
 
 def get_repository_state(tx: Tx, repository: int) -> RepositoryState:
@@ -68,9 +80,9 @@ def list_held_release_files(tx: Tx, repository: int) -> dict[str, tuple[int, byt
     return {r["directory"]: (r["id"], r["release_digest"]) for r in rows}
 
 
-def list_held_package_indices(tx: Tx, repository: int) -> list[dict[str, Any]]:
-    """Rows of id, directory, relative_path, sha256, index_digest, in the latest version."""
-    return tx.execute(_q["list_held_package_indices"], {"repository": repository}).fetchall()
+def list_held_indices(tx: Tx, repository: int) -> list[dict[str, Any]]:
+    """Rows of kind, id, directory, relative_path, index_digest, in the latest version."""
+    return tx.execute(_q["list_held_indices"], {"repository": repository}).fetchall()
 
 
 def add_release_units(
@@ -174,6 +186,7 @@ def get_wanted_index(tx: Tx, task: int, position: int) -> WantedIndex:
         raise NotFound("wanted index", position)
     del row["task"]
     row["sha256"] = row["sha256"].hex()
+    row["lists"] = Kind(row["lists"])
     return WantedIndex(**row)
 
 
@@ -202,8 +215,8 @@ def accept_all_as_well(tx: Tx, task: int, wanted: WantedIndex) -> list[int]:
     return [r["position"] for r in rows if r["state"] in ("known", "ingested")]
 
 
-def add_package_index(tx: Tx, wanted: WantedIndex, index_digest: bytes) -> int:
-    """The PackageIndex unit of a wanted index; its files are added apart."""
+def add_index(tx: Tx, wanted: WantedIndex, index_digest: bytes) -> int:
+    """The unit of a wanted index (PackageIndex, SourceIndex); its files are added apart."""
     fields = {
         "component": wanted.component,
         "architecture": wanted.architecture,
@@ -212,7 +225,7 @@ def add_package_index(tx: Tx, wanted: WantedIndex, index_digest: bytes) -> int:
         "sha256": bytes.fromhex(wanted.sha256),
         "index_digest": index_digest,
     }
-    return _add_unit(tx, "package_index", fields)
+    return _add_unit(tx, wanted.unit_kind.name.lower(), fields)
 
 
 def list_stored(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:

@@ -19,16 +19,19 @@ with held as materialized (
    where c.repository = %(repository)s and c.removed is null and get_bit(c.bits, i) = 1)
 select u.id, u.directory, u.release_digest from held join release_files u using (id);
 
--- name: list_held_package_indices
--- The package indices of the latest version.
+-- name: list_held_indices
+-- The package and source indices of the latest version.
 with held as materialized (
-  select id_at(c.chunk, i) as id
+  select l.kind, id_at(c.chunk, i) as id
     from repository_chunks c
-    join content_lists l on l.id = c.list and l.kind = 5
+    join content_lists l on l.id = c.list and l.kind in (5, 6)
    cross join generate_series(0, chunk_size() - 1) i
    where c.repository = %(repository)s and c.removed is null and get_bit(c.bits, i) = 1)
-select u.id, u.directory, u.relative_path, u.sha256, u.index_digest
-  from held join package_indices u using (id);
+select h.kind, u.id, u.directory, u.relative_path, u.index_digest
+  from held h join package_indices u using (id) where h.kind = 5
+union all
+select h.kind, u.id, u.directory, u.relative_path, u.index_digest
+  from held h join source_indices u using (id) where h.kind = 6;
 
 -- name: add_release
 insert into releases (codename, suite, distribution, version, origin, label, description)
@@ -104,12 +107,13 @@ select %(kind)s, %(unit)s, path, sha256
 
 -- name: add_wanted_indices
 insert into wanted_indices (task, position, distribution, directory, component, architecture, path,
-                            files, by_hash, sha256, accept, optional, index, unit, state)
+                            files, by_hash, sha256, accept, optional, index, unit, state, lists)
 select %(task)s, position, distribution, directory, component, architecture, path,
-       files, by_hash, decode(sha256, 'hex'), accept, optional, index, unit, state
+       files, by_hash, decode(sha256, 'hex'), accept, optional, index, unit, state, lists
   from jsonb_to_recordset(%(rows)s) as r(
     position int, distribution text, directory text, component text, architecture text, path text,
-    files jsonb, by_hash boolean, sha256 text, accept text[], optional boolean, index int, unit bigint, state text);
+    files jsonb, by_hash boolean, sha256 text, accept text[], optional boolean, index int, unit bigint, state text,
+    lists smallint);
 
 -- name: get_wanted_index
 select * from wanted_indices where task = %(task)s and position = %(position)s;
@@ -129,7 +133,7 @@ update wanted_indices set index = %(index)s, unit = %(unit)s, state = %(state)s
 -- binary-all cannot be had: what the other indices say of "all" counts now. Gives those already read.
 update wanted_indices set accept = accept || 'all'::text
  where task = %(task)s and distribution = %(distribution)s and component = %(component)s
-   and architecture <> 'all' and not 'all' = any(accept)
+   and lists = 1 and architecture <> 'all' and not 'all' = any(accept)
 returning position, state;
 
 -- name: add_package_index
@@ -141,6 +145,18 @@ select %(component)s, %(architecture)s, %(directory)s, %(relative_path)s, %(sha2
 
 -- name: find_package_index
 update package_indices set last_wanted = now()
+ where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s
+returning id;
+
+-- name: add_source_index
+insert into source_indices (component, directory, relative_path, sha256, index_digest)
+select %(component)s, %(directory)s, %(relative_path)s, %(sha256)s, %(index_digest)s
+ where not exists (select from source_indices
+   where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s)
+    on conflict do nothing;
+
+-- name: find_source_index
+update source_indices set last_wanted = now()
  where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s
 returning id;
 
@@ -216,7 +232,8 @@ select reason, path as file, line, detail
 -- name: count_upstream_files
 -- Without the indices of a dist that was skipped whole, as Pulp counts.
 select (select count(*) from task_units where task = %(task)s and kind = 4)
-       + (select count(distinct unit) from wanted_indices where task = %(task)s) as n;
+       + (select count(distinct (lists = 12, unit)) filter (where unit is not null)
+            from wanted_indices where task = %(task)s) as n;
 
 -- name: renew_options
 update repository_versions v set options = %(options)s
@@ -227,6 +244,7 @@ update repository_versions v set options = %(options)s
 -- A flat archive's architectures are those of the packages that this sync takes from it.
 select distinct w.distribution, c.architecture
   from wanted_indices w
-  join index_chunks c on c.index = w.index and (w.accept is null or c.architecture = any(w.accept))
+  join index_chunks c on c.index = w.index and c.kind = w.lists
+   and (w.accept is null or c.architecture = any(w.accept))
  where w.task = %(task)s and w.architecture = '' and w.state in ('known', 'ingested')
  order by 1, 2;

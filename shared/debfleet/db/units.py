@@ -1,18 +1,18 @@
-"""Content units as they come in: an index's stanzas become packages and a set of them."""
+"""Content units as they come in: an index's stanzas become units and a set of them."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, LiteralString, TypedDict
 
 from psycopg.types.json import Jsonb
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
-from debfleet.deb.packages import PackageStanza, StanzaRefused, parse_package
+from debfleet.deb.packages import StanzaRefused, parse_package
 from debfleet.model import Kind
 
 CHUNK = 4096  # ids in one chunk; chunk_size() in the database says the same
@@ -20,7 +20,7 @@ BATCH = 4000  # stanzas at a time, or so many that they have
 BATCH_BYTES = 8 << 20  # of them: what the memory of an ingestion follows
 EXAMPLES = 1000  # of each reason for leaving a stanza out
 
-Staged = tuple[str | int | bytes | None, ...]  # a row of staged_packages
+Staged = tuple[str | int | bytes | None, ...]  # a row of a form's staging table
 
 _Q = sql.load("units.sql")
 
@@ -51,10 +51,30 @@ class Ingested:
     tolerated: list[Tolerated]
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the stanzas of one form of index (Packages, Sources) become units.
+
+    ``queries`` has create_staging, find_known, copy_staged, analyze_staging, merge_staged,
+    list_staged and drop_staging; ``read`` makes a staged row of a digest and a stanza.
+    """
+
+    kind: Kind  # of the units
+    profile: bytes  # tells two readings of the same bytes apart
+    queries: Mapping[str, LiteralString]
+    read: Callable[[str, bytes], Staged]
+
+
 def ingest_index(
-    tx: Tx, stanza_key: bytes, sha256: bytes, stanzas: Iterable[tuple[int, bytes]]
+    tx: Tx,
+    stanza_key: bytes,
+    sha256: bytes,
+    stanzas: Iterable[tuple[int, bytes]],
+    form: Form | None = None,
 ) -> Ingested:
-    """Turn an index's stanzas (line, normalised bytes) into packages and the set of them.
+    """Turn an index's stanzas (line, normalised bytes) into units and the set of them.
+
+    Without a ``form`` it is a Packages file.
 
     All of it in the caller's transaction, which should do nothing else and commit at once: who
     ingests an index with some of the same packages waits for it. An index that is already there
@@ -65,16 +85,17 @@ def ingest_index(
     """
     tx.execute(_Q["lock_index"], {"sha256": sha256})
     lock_content(tx)  # before the look: what is known now is to be relied on
-    known = get_ingested(tx, sha256)
+    form = form or PACKAGES
+    known = get_ingested(tx, sha256, form.profile)
     if known is not None:
         return known
-    tx.execute(_Q["create_staging"])
-    reading = _Reading(stanza_key)
+    tx.execute(form.queries["create_staging"])
+    reading = _Reading(form, stanza_key)
     for batch in _batches(stanzas):
         _read_batch(tx, reading, batch)
     if reading.staged:
         _merge(tx, reading)
-    tx.execute(_Q["drop_staging"])
+    tx.execute(form.queries["drop_staging"])
     index = _add_index(tx, sha256, reading)
     return Ingested(
         index,
@@ -93,23 +114,24 @@ def lock_content(tx: Tx, *, exclusive: bool = False) -> None:
     tx.execute(_Q["lock_content" if exclusive else "lock_content_shared"])
 
 
-def get_ingested(tx: Tx, sha256: bytes) -> Ingested | None:
-    """An index that was ingested before, or nothing."""
-    row = tx.execute(_Q["get_ingested"], {"sha256": sha256}).fetchone()
+def get_ingested(tx: Tx, sha256: bytes, profile: bytes = b"") -> Ingested | None:
+    """An index that was ingested before in a form of this profile, or nothing."""
+    row = tx.execute(_Q["get_ingested"], {"sha256": sha256, "profile": profile}).fetchone()
     if row is None:
         return None
     return Ingested(row["id"], row["stanzas"], 0, row["packages"], row["tolerated"])
 
 
-def find_indices(tx: Tx, sha256s: Sequence[bytes]) -> dict[bytes, int]:
-    """Those of the indices that are ingested, by digest.
+def find_indices(tx: Tx, sha256s: Sequence[bytes], profile: bytes = b"") -> dict[bytes, int]:
+    """Those of the indices that are ingested in a form of this profile, by digest.
 
     They stay until the end of this transaction; record them as wanted in it to rely on them
     longer.
     """
     lock_content(tx)
-    tx.execute(_Q["touch_indices"], {"sha256s": list(sha256s)})
-    rows = tx.execute(_Q["find_indices"], {"sha256s": list(sha256s)})
+    wanted = {"sha256s": list(sha256s), "profile": profile}
+    tx.execute(_Q["touch_indices"], wanted)
+    rows = tx.execute(_Q["find_indices"], wanted)
     return {row["sha256"]: row["id"] for row in rows}
 
 
@@ -151,6 +173,7 @@ def same_key(name: str, version: str, architecture: str, variant: str) -> int:
 class _Reading:
     """What is known of an index so far. Grows with the spread of its ids, not its stanzas."""
 
+    form: Form
     key: bytes
     stanzas: int = 0
     parsed: int = 0
@@ -179,7 +202,8 @@ def _read_batch(tx: Tx, reading: _Reading, batch: list[tuple[int, bytes]]) -> No
     digests = [blake2b(stanza, digest_size=16, key=key).hexdigest() for _, stanza in batch]
     reading.stanzas += len(batch)
     # One text literal: thousands of UUID objects would cost more than the lookup itself.
-    found = tx.execute(_Q["find_packages"], {"digests": "{" + ",".join(digests) + "}"})
+    queries = reading.form.queries
+    found = tx.execute(queries["find_known"], {"digests": "{" + ",".join(digests) + "}"})
     unknown: list[int] = []
     for row in found:
         if row["chunk"] is None:
@@ -188,25 +212,27 @@ def _read_batch(tx: Tx, reading: _Reading, batch: list[tuple[int, bytes]]) -> No
             _set_bits(reading, row)
     if unknown:
         fresh = [(digests[n - 1], *batch[n - 1]) for n in sorted(unknown)]
-        with tx.cursor().copy(_Q["copy_staged"]) as copy:
-            for package in _parse(reading, fresh):
-                copy.write_row(package)
+        with tx.cursor().copy(queries["copy_staged"]) as copy:
+            for staged in _parse(reading, fresh):
+                copy.write_row(staged)
 
 
 def _parse(reading: _Reading, fresh: list[tuple[str, int, bytes]]) -> Iterator[Staged]:
-    """Rows of staged_packages; an index may repeat a stanza, which the merge sorts out."""
+    """Rows to stage; an index may repeat a stanza, which the merge sorts out."""
+    read = reading.form.read
     for digest, line, stanza in fresh:
         reading.parsed += 1
         try:
-            package = parse_package(stanza)
+            row = read(digest, stanza)
         except StanzaRefused as refused:
             _tolerate(reading, refused, line)
         else:
             reading.staged += 1
-            yield _staged(digest, package)
+            yield row
 
 
-def _staged(digest: str, p: PackageStanza) -> Staged:
+def _read_package(digest: str, stanza: bytes) -> Staged:
+    p = parse_package(stanza)
     key = same_key(p.name, p.version, p.architecture, p.architecture_variant)
     return (
         *(digest, p.name, p.version, p.architecture, p.architecture_variant),
@@ -225,10 +251,14 @@ def _tolerate(reading: _Reading, refused: StanzaRefused, line: int) -> None:
         entry["examples"].append(Example(line=line, detail=detail))
 
 
+PACKAGES = Form(Kind.PACKAGE, b"", _Q, _read_package)
+
+
 def _merge(tx: Tx, reading: _Reading) -> None:
-    tx.execute(_Q["analyze_staging"])
-    tx.execute(_Q["merge_staged"])
-    for row in tx.execute(_Q["list_staged"]):
+    queries = reading.form.queries
+    tx.execute(queries["analyze_staging"])
+    tx.execute(queries["merge_staged"])
+    for row in tx.execute(queries["list_staged"]):
         _set_bits(reading, row)
 
 
@@ -245,20 +275,25 @@ def _add_index(tx: Tx, sha256: bytes, reading: _Reading) -> int:
     tolerated = Jsonb(list(reading.tolerated.values()))
     row = tx.execute(
         _Q["add_index"],
-        {"sha256": sha256, "stanzas": reading.stanzas, "tolerated": tolerated},
+        {
+            "sha256": sha256,
+            "profile": reading.form.profile,
+            "stanzas": reading.stanzas,
+            "tolerated": tolerated,
+        },
     ).fetchone()
     assert row is not None
     index: int = row["id"]
     with tx.cursor().copy(_Q["copy_index_chunks"]) as copy:
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
         for (architecture, chunk), bits in sorted(reading.chunks.items()):
-            copy.write(_chunk_row(index, architecture, chunk, bits))
+            copy.write(_chunk_row(index, reading.form.kind, architecture, chunk, bits))
         copy.write(struct.pack("!h", -1))
     return index
 
 
-def _chunk_row(index: int, architecture: str, chunk: int, bits: bytearray) -> bytes:
+def _chunk_row(index: int, kind: Kind, architecture: str, chunk: int, bits: bytearray) -> bytes:
     """A row of index_chunks in Postgres' binary COPY format; a bit string is its length first."""
     name = architecture.encode()
-    head = struct.pack("!hiiihi", 5, 4, index, 2, Kind.PACKAGE, len(name))
+    head = struct.pack("!hiiihi", 5, 4, index, 2, kind, len(name))
     return head + name + struct.pack("!iiii", 4, chunk, 4 + len(bits), CHUNK) + bytes(bits)

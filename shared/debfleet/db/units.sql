@@ -16,19 +16,19 @@ select pg_advisory_xact_lock(hashtextextended(encode(%(sha256)s, 'hex'), 1));
 
 -- name: find_indices
 -- No row for a digest: never ingested, or cleaned up since.
-select sha256, id from indices where sha256 = any (%(sha256s)s) and profile = '';
+select sha256, id from indices where sha256 = any (%(sha256s)s) and profile = %(profile)s;
 
 -- name: touch_indices
 -- In one order, and not the row that everybody wants a hundred times a second.
 update indices set last_wanted = now()
  where id in (select id from indices
-               where sha256 = any (%(sha256s)s) and last_wanted < now() - interval '1 minute'
+               where sha256 = any (%(sha256s)s) and profile = %(profile)s and last_wanted < now() - interval '1 minute'
                order by id for no key update);
 
 -- name: get_ingested
 select i.id, i.stanzas, i.tolerated,
        (select coalesce(sum(bit_count(bits)), 0)::bigint from index_chunks c where c.index = i.id) as packages
-  from indices i where i.sha256 = %(sha256)s and i.profile = '';
+  from indices i where i.sha256 = %(sha256)s and i.profile = %(profile)s;
 
 -- name: create_staging
 create temp table staged_packages on commit drop as
@@ -36,7 +36,7 @@ select digest, name, version, architecture, architecture_variant, source, sectio
        multi_arch, relative_path, size, sha256, same_key, stanza
   from packages with no data;
 
--- name: find_packages
+-- name: find_known
 -- Which of a batch's digests are known, as places by architecture and chunk; the row without a
 -- chunk has the ordinals (from 1) of the others. The inner limit keeps the plan a probe of the
 -- Postgres index: a hash join would read the whole table for each batch.
@@ -77,32 +77,39 @@ select p.architecture, chunk_of(p.id) as chunk, array_agg(place_of(p.id)) as pla
 drop table staged_packages;
 
 -- name: add_index
-insert into indices (sha256, stanzas, tolerated) values (%(sha256)s, %(stanzas)s, %(tolerated)s)
+insert into indices (sha256, profile, stanzas, tolerated)
+values (%(sha256)s, %(profile)s, %(stanzas)s, %(tolerated)s)
 returning id;
 
 -- name: copy_index_chunks
 copy index_chunks (index, kind, architecture, chunk, bits) from stdin (format binary);
 
 -- name: list_missing_files
--- The files of the packages that some wanted indices list, each digest once, unless stored; one
+-- The files of the units that some wanted indices list, each digest once, unless stored; one
 -- that is stored under another size is for the download to refuse. In the order of the key: index
 -- jobs of one task may add the same files. Sizes are what upstream says: their sum may be absurd.
 with sets as materialized (
-  select c.chunk, bit_or(c.bits) as bits
+  select c.kind, c.chunk, bit_or(c.bits) as bits
     from wanted_indices w
-    join index_chunks c on c.index = w.index and c.kind = 1
+    join index_chunks c on c.index = w.index and c.kind = w.lists
      and (w.accept is null or c.architecture = any (w.accept))
    where w.task = %(task)s and w.position = any (%(positions)s)
-   group by c.chunk),
+   group by c.kind, c.chunk),
 ids as materialized (
-  select id_at(s.chunk, place) as id
+  select s.kind, id_at(s.chunk, place) as id
     from sets s, generate_series(0, chunk_size() - 1) place where get_bit(s.bits, place) = 1),
+files as materialized (
+  select p.sha256, p.size, p.relative_path as path
+    from ids join packages p using (id) where ids.kind = 1
+  union all
+  select f.sha256, f.size, f.path
+    from ids join unit_files f on f.kind = 12 and f.unit = ids.id where ids.kind = 12),
 added as (
   insert into task_files (task, sha256, size, path)
-  select distinct on (p.sha256) %(task)s, p.sha256, p.size, p.relative_path
-    from ids join packages p using (id)
-   where not exists (select from artifacts a where a.sha256 = p.sha256 and a.size = p.size)
-   order by p.sha256, p.relative_path, p.size
+  select distinct on (f.sha256) %(task)s, f.sha256, f.size, f.path
+    from files f
+   where not exists (select from artifacts a where a.sha256 = f.sha256 and a.size = f.size)
+   order by f.sha256, f.path, f.size
       on conflict (task, sha256) do nothing
   returning size)
 select count(*) as count, least(coalesce(sum(size), 0), 9223372036854775807)::bigint as bytes from added;

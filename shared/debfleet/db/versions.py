@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from debfleet.db import distributions, sql
+from debfleet.db import distributions, source_versions, sql
 from debfleet.db.connect import Tx
 from debfleet.db.units import lock_content
 from debfleet.errors import (
@@ -47,7 +47,7 @@ class NewVersion:
     number: int
     id: UUID
     counts: dict[Kind, Counts]
-    replaced: int  # packages of the base that gave way to new ones
+    replaced: int  # packages, source packages too, of the base that gave way to new ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def assemble(
         The version; nothing if it would equal the latest.
 
     Raises:
-        DuplicatePackages: Upstream wants two files for one package.
+        DuplicatePackages, DuplicateSources: Upstream wants two files for one package.
         PathClash: Two different files would lie at one path.
         NotFound: The repository or a unit of the task is gone.
     """
@@ -112,7 +112,7 @@ def modify(
     version is not one that upstream signed.
 
     Raises:
-        DuplicatePackages: Two of ``add`` are different files for one package.
+        DuplicatePackages, DuplicateSources: Two of ``add`` are different files for one package.
         PathClash: Two different files would lie at one path.
         ContentOverwrite: An added unit replaces another, and ``overwrite`` is false.
         NotFound: The repository, the base version or a unit is gone.
@@ -186,8 +186,10 @@ def _workspace(tx: Tx, repository: int) -> Iterator[int]:
     lock_content(tx)
     latest: int = _lock(tx, repository)["latest"]
     tx.execute(_Q["create_tables"])
+    source_versions.create_tables(tx)
     yield latest
     tx.execute(_Q["drop_tables"])
+    source_versions.drop_tables(tx)
 
 
 def _lock(tx: Tx, repository: int) -> dict[str, Any]:
@@ -217,6 +219,7 @@ def _put_together(
         tx.execute(_Q["drop_refused"], {"task": without_refused_of})
     tx.execute(_Q["drop_upstream_files"])
     replaced = _replace_packages(tx, mirror=mirror, overwrite=overwrite)
+    replaced += source_versions.replace_sources(tx, mirror=mirror, overwrite=overwrite)
     if mirror:
         tx.execute(_Q["clear_base"])
     else:
@@ -229,6 +232,7 @@ def _put_together(
     clashes = _one(tx, "find_path_clashes")
     if clashes["count"]:
         raise PathClash(clashes["examples"], clashes["count"])
+    source_versions.refuse_path_clashes(tx)
     return replaced
 
 

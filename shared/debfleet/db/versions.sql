@@ -1,6 +1,7 @@
 -- Repository versions: sets of units as bitmaps by list and chunk.
 -- Kinds (debfleet.model.Kind): 1 package, 4 release file, 5 package index, 8 release,
--- 9 release architecture, 10 release component, 11 link of a package to a component.
+-- 6 source index, 9 release architecture, 10 release component, 11 link of a package to a component,
+-- 12 source package, 13 link of one to a component. link_kind() gives the kind of a unit's links.
 -- A version is put together in temporary tables, then written as the difference to the latest.
 
 -- name: create_tables
@@ -8,7 +9,7 @@
 -- all that is asked for; base: what the version starts from; masks: what is taken out of base;
 -- fresh: packages that base lacks; rivals: packages of base that may not stand beside a fresh one;
 -- result: the new version; changes: its chunks that differ from the latest version's.
-create temp table uses (index int, architecture text, component bigint, index_architecture text) on commit drop;
+create temp table uses (index int, kind smallint, architecture text, component bigint, index_architecture text) on commit drop;
 create temp table named (kind smallint, list int, unit bigint) on commit drop;
 create temp table wanted on commit drop as select list, chunk, bits from repository_chunks with no data;
 create temp table base on commit drop as select list, chunk, bits from repository_chunks with no data;
@@ -45,30 +46,33 @@ select distinct w.distribution, w.component
 
 -- name: fill_uses
 -- Which part of which index goes to which place. A package for all architectures stands at all;
--- a flat index (architecture '') has no place of its own.
+-- a flat index (architecture '') has no place of its own; a source package has a component's alone.
 insert into uses
-select distinct w.index, c.architecture, r.id,
-       case when c.architecture = 'all' or w.architecture = '' then c.architecture else w.architecture end
+select distinct w.index, c.kind, c.architecture, r.id,
+       case when c.architecture = 'all' or w.architecture = '' or c.kind = 12 then c.architecture
+            else w.architecture end
   from wanted_indices w
   join release_components r on r.distribution = w.distribution and r.component = w.component
-  join index_chunks c on c.index = w.index and c.kind = 1
+  join index_chunks c on c.index = w.index and c.kind = w.lists
    and (w.accept is null or c.architecture = any (w.accept))
  where w.task = %(task)s and w.state in ('known', 'ingested');
 
 -- name: add_lists
 insert into content_lists (kind, release_component, index_architecture)
-select distinct 11, u.component, u.index_architecture
+select distinct link_kind(u.kind), u.component, u.index_architecture
   from uses u
- where not exists (select from content_lists l where l.kind = 11 and l.release_component = u.component
+ where link_kind(u.kind) is not null
+   and not exists (select from content_lists l
+                    where l.kind = link_kind(u.kind) and l.release_component = u.component
                       and l.index_architecture = u.index_architecture)
- order by 2, 3
+ order by 1, 2, 3
     on conflict do nothing;
 
 -- name: name_task_units
 insert into named select kind, 0, unit from task_units where task = %(task)s;
 
 -- name: name_units
--- Units of kind 11 (package links) are named by their own list and the package.
+-- Units of kinds 11 and 13 (links) are named by their own list and the package.
 insert into named
 select * from unnest(%(kinds)s::smallint[], %(lists)s::int[], %(units)s::bigint[]);
 
@@ -86,7 +90,12 @@ select kind, unit from named n where kind = 9 and not exists (select from releas
 union all
 select kind, unit from named n where kind = 10 and not exists (select from release_components where id = n.unit)
 union all
-select kind, unit from named n where not exists (select from content_lists l where l.kind = n.kind and (n.kind <> 11 or l.id = n.list));
+select kind, unit from named n where kind = 6 and not exists (select from source_indices where id = n.unit)
+union all
+select kind, unit from named n where kind in (12, 13) and not exists (select from source_packages where id = n.unit)
+union all
+select kind, unit from named n
+ where not exists (select from content_lists l where l.kind = n.kind and (n.kind not in (11, 13) or l.id = n.list));
 
 -- name: fill_wanted
 -- Links, packages, the components that links name, and the units named one by one.
@@ -94,20 +103,20 @@ insert into wanted
 select list, chunk, bit_or(bits)
   from (select l.id as list, c.chunk, c.bits
           from uses u
-          join content_lists l on l.kind = 11 and l.release_component = u.component
+          join content_lists l on l.kind = link_kind(u.kind) and l.release_component = u.component
            and l.index_architecture = u.index_architecture
-          join index_chunks c on c.index = u.index and c.kind = 1 and c.architecture = u.architecture
+          join index_chunks c on c.index = u.index and c.kind = u.kind and c.architecture = u.architecture
         union all
         select l.id, c.chunk, c.bits
-          from (select distinct index, architecture from uses) u
-          join index_chunks c on c.index = u.index and c.kind = 1 and c.architecture = u.architecture
-          join content_lists l on l.kind = 1
+          from (select distinct index, kind, architecture from uses) u
+          join index_chunks c on c.index = u.index and c.kind = u.kind and c.architecture = u.architecture
+          join content_lists l on l.kind = u.kind
         union all
         select l.id, chunk_of(u.component), one_bit(u.component)
           from (select distinct component from uses) u join content_lists l on l.kind = 10
         union all
         select l.id, chunk_of(n.unit), one_bit(n.unit)
-          from named n join content_lists l on l.kind = n.kind and (n.kind <> 11 or l.id = n.list)
+          from named n join content_lists l on l.kind = n.kind and (n.kind not in (11, 13) or l.id = n.list)
        ) units
  group by list, chunk;
 
@@ -127,14 +136,14 @@ select list, chunk, bits from repository_chunks
  where repository = %(repository)s and added <= %(number)s and (removed is null or removed > %(number)s);
 
 -- name: drop_upstream_files
--- Release files and package indices belong to one sync: no version inherits them.
-delete from base where list in (select id from content_lists where kind in (4, 5));
+-- Release files and indices belong to one sync: no version inherits them.
+delete from base where list in (select id from content_lists where kind in (4, 5, 6));
 
 -- name: mask_units
 insert into masks
 select l.id, chunk_of(u.unit), bit_or(one_bit(u.unit))
   from unnest(%(kinds)s::smallint[], %(lists)s::int[], %(units)s::bigint[]) as u (kind, list, unit)
-  join content_lists l on l.kind = u.kind and (u.kind <> 11 or l.id = u.list)
+  join content_lists l on l.kind = u.kind and (u.kind not in (11, 13) or l.id = u.list)
  group by 1, 2;
 
 -- name: mask_rivals
@@ -163,12 +172,12 @@ select b.list, chunk_of(o.id), bit_or(one_bit(o.id))
  group by 1, 2;
 
 -- name: apply_masks
--- A package goes with its links.
+-- A package goes with its links, a source package too.
 update base b set bits = b.bits & ~ m.bits
   from (select x.list, m.chunk, bit_or(m.bits) as bits
           from masks m join content_lists l on l.id = m.list
           join (select id as list, kind from content_lists) x
-            on x.list = m.list or (l.kind = 1 and x.kind = 11)
+            on x.list = m.list or x.kind = link_kind(l.kind)
          where x.list in (select list from base)
          group by 1, 2) m
  where m.list = b.list and m.chunk = b.chunk;
@@ -381,7 +390,7 @@ with taken as materialized (
 select w.position, w.path, c.architecture,
        sum(bit_count(c.bits & ~ coalesce(t.bits, no_bits())))::bigint as count
   from wanted_indices w
-  join index_chunks c on c.index = w.index and c.kind = 1 and c.architecture <> all (w.accept)
+  join index_chunks c on c.index = w.index and c.kind = 1 and w.lists = 1 and c.architecture <> all (w.accept)
   left join taken t on t.chunk = c.chunk
  where w.task = %(task)s and w.state in ('known', 'ingested') and w.architecture <> ''
  group by w.position, w.path, c.architecture

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from debfleet.deb.paths import safe_path
-from debfleet.deb.stanza import find_field, shown_text, stanza_fields, to_text
+from debfleet.deb.stanza import WELL_FORMED, find_field, shown_text, stanza_fields, to_text
 from debfleet.errors import UnsafePath
 
 
@@ -65,7 +65,7 @@ def parse_package(stanza: bytes) -> PackageStanza:
     get = values.get
     variant = get("architecture-variant", "")
     if (
-        _WELL_FORMED.fullmatch(lines) is None
+        WELL_FORMED.fullmatch(lines) is None
         or "\0" in text
         or _IDENTITY.fullmatch(f"{name} {version} {architecture} {variant}") is None
         or not (size.isdecimal() and size.isascii() and len(size) < 19)
@@ -171,8 +171,6 @@ _NEEDED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _REQUIRED = ("Package", "Version", "Architecture", "Filename", "Size", "SHA256")
-# Every line is a field or goes on with one: apt gives up a whole index that has another line.
-_WELL_FORMED = re.compile(r"\n[!-9;-~]+[ \t]*:[^\n]*(?:\n(?:[ \t][^\n]*|[!-9;-~]+[ \t]*:[^\n]*))*")
 # They become parts of paths, so of names of files (255 bytes), and of lists split at blanks.
 _IDENTITY = re.compile(
     r"[^\s/\x00-\x1f\x7f]{1,255} [^\s/\x00-\x1f\x7f]{1,255}"
@@ -209,7 +207,7 @@ def _malformed(text: str, values: dict[str, str]) -> StanzaRefused:
     who = shown_text(values["package"])[:100]
     if "\0" in text:
         return StanzaRefused("stanza_malformed", f"{who!r}: holds a NUL")
-    if _WELL_FORMED.fullmatch("\n" + text) is None:
+    if WELL_FORMED.fullmatch("\n" + text) is None:
         return StanzaRefused("stanza_malformed", f"{who!r}: a line is no field")
     if not _SHA256.fullmatch(values["sha256"]):
         return StanzaRefused("stanza_malformed", f"{who!r}: SHA256 is not 64 hex digits")

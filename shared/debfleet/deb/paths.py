@@ -82,6 +82,11 @@ def index_directory(component: str, architecture: str, udeb: bool = False) -> st
     return f"{plain_component(component)}/{installer}binary-{architecture}"
 
 
+def sources_path(component: str) -> str:
+    """The plain Sources index of a component, below its Release."""
+    return f"{plain_component(component)}/source/Sources"
+
+
 def by_hash_path(path: str, sha256: str) -> str:
     """The address of an index by its digest (64 hex digits), beside its plain name."""
     directory, slash, _ = path.rpartition("/")

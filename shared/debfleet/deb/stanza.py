@@ -15,7 +15,12 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK_FIRST_LINE = re.compile(rb"[ \t\r\f\v]+(?=\n)")
 _BLANK_LINE = re.compile(rb"\n[ \t\r\f\v]+(?=\n)")
 _BLANKS = (b" ", b"\t", b"\r", b"\f", b"\v")
-_FIELD = re.compile(r"\n([^\s:#-][^\s:]*)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)")
+FIELD = re.compile(r"\n([^\s:#-][^\s:]*)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)")
+"""A field of a stanza that was given an LF before it: name and value."""
+
+# Every line is a field or goes on with one: apt gives up a whole index that has another line.
+WELL_FORMED = re.compile(r"\n[!-9;-~]+[ \t]*:[^\n]*(?:\n(?:[ \t][^\n]*|[!-9;-~]+[ \t]*:[^\n]*))*")
+"""A stanza that was given an LF before it."""
 
 # Bytes that are no UTF-8 become the 128 last private-use characters, U+10FF80 + (byte - 0x80):
 # Postgres takes them, and they come back as the bytes they were. These characters themselves are
@@ -67,7 +72,7 @@ def stanza_fields(stanza: str) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     seen: set[str] = set()
-    for name, value in _FIELD.findall("\n" + stanza):
+    for name, value in FIELD.findall("\n" + stanza):
         if (folded := name.lower()) not in seen:  # Debian Policy 5.1: names are case-insensitive
             seen.add(folded)
             fields[name] = value.rstrip(" \t\n")
@@ -91,7 +96,7 @@ def render_stanza(fields: Iterable[tuple[str, str]]) -> str:
     lines = []
     for name, value in fields:
         line = f"{name}:{value}" if value[:1] in ("\n", "") else f"{name}: {value}"
-        match = _FIELD.fullmatch("\n" + line)
+        match = FIELD.fullmatch("\n" + line)
         if match is None or match[1] != name or re.search(r"\n\s*(\n|\Z)", line):
             raise ValueError(f"no field of a stanza: {line[:100]!r}")
         lines.append(line)

@@ -21,7 +21,7 @@ from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_UPSTREAMS_OWN = (Kind.RELEASE_FILE, Kind.PACKAGE_INDEX)
+_UPSTREAMS_OWN = (Kind.RELEASE_FILE, Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX)
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:

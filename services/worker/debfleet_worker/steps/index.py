@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from debfleet.db import jobs, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
+from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.plans import WantedIndex
 from debfleet.deb import paths
 from debfleet.deb.stanza import split_stanzas
@@ -25,7 +26,7 @@ from debfleet.errors import (
     may_pass,
 )
 from debfleet.fetch import Access, Wanted, access_of, fetch_files, fetch_one, shown_url
-from debfleet.model import Job, Kind, Remote, Ring, Tolerance
+from debfleet.model import Job, Remote, Ring, Tolerance
 from debfleet.reports import PACKAGE_INDICES
 from debfleet_worker.downloads import count_downloads, open_downloads
 from debfleet_worker.lease import Lease
@@ -36,7 +37,7 @@ from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_BEST_FIRST = ("Packages.xz", "Packages.gz", "Packages")
+_BEST_FIRST = (".xz", ".gz", "")
 _GONE = (404, 410)
 
 
@@ -117,7 +118,8 @@ def _fetch(
 def _candidates(wanted: WantedIndex) -> list[tuple[str, str, Wanted]]:
     """(path of the form, path to ask for, what to expect), best first, by hash before by name."""
     candidates = []
-    for name in _BEST_FIRST:
+    for ending in _BEST_FIRST:
+        name = wanted.names[0] + ending
         for below, file in wanted.files.items():
             if below.rpartition("/")[2] != name:
                 continue
@@ -182,16 +184,17 @@ def _finish(
 ) -> list[Ring]:
     stanzas = split_stanzas(stored.plain.blocks())
     try:
-        ingested = units.ingest_index(tx, worker.stanza_key, stored.plain.sha256, stanzas)
+        form = INDEX_FORMS[wanted.lists]
+        ingested = units.ingest_index(tx, worker.stanza_key, stored.plain.sha256, stanzas, form)
     except DebfleetError as e:
         e.add_note(wanted.path)
         raise
     jobs.hold(tx, job)
     units.add_artifacts(tx, sorted(set(stored.files.values())))
-    unit = plans.add_package_index(tx, wanted, index_digest(wanted))
+    unit = plans.add_index(tx, wanted, index_digest(wanted))
     files = {path: digest for path, (digest, _) in stored.files.items()}
-    plans.add_unit_files(tx, Kind.PACKAGE_INDEX, unit, files)
-    plans.want_units(tx, job.task, Kind.PACKAGE_INDEX, [unit])
+    plans.add_unit_files(tx, wanted.unit_kind, unit, files)
+    plans.want_units(tx, job.task, wanted.unit_kind, [unit])
     plans.lock_siblings(tx, job.task, wanted)
     plans.finish_wanted_index(
         tx, job.task, wanted.position, index=ingested.index, unit=unit, state="ingested"

@@ -17,6 +17,7 @@ from debfleet import reports
 from debfleet.config import Settings
 from debfleet.db import guards, jobs, orphans, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
+from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.jobs import NewJob
 from debfleet.db.plans import RepositoryState, WantedIndex
 from debfleet.deb import paths
@@ -39,7 +40,7 @@ class _Plan:
     dists: list[Dist]
     skipped: list[Dist]  # unchanged since the latest version: what it has of them stays
     wanted: list[WantedIndex]
-    kept_indices: list[int]  # PackageIndex units that stay as they are
+    kept_indices: list[tuple[Kind, int]]  # units that stay as they are
     tolerances: list[Tolerance]
     findings: list[Tolerance]  # what the guards let through
     mirror: bool
@@ -51,7 +52,7 @@ class _Held:
 
     state: RepositoryState
     release_files: dict[str, tuple[int, bytes]]  # by directory: unit and release digest
-    indices: list[dict[str, Any]]  # PackageIndex units
+    indices: list[dict[str, Any]]  # PackageIndex and SourceIndex units
     seen: dict[str, guards.Seen]  # what the remote last gave, by directory
     now: datetime  # by the database's clock
 
@@ -64,7 +65,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
         held = _Held(
             state,
             plans.list_held_release_files(tx, state.id),
-            plans.list_held_package_indices(tx, state.id),
+            plans.list_held_indices(tx, state.id),
             guards.list_seen(tx, remote.id, remote.url),
             guards.get_now(tx),
         )
@@ -94,11 +95,11 @@ def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], hel
     for dist in dists:
         if dist not in skipped:
             wanted += wanted_indices(dist, remote, settings, tolerances)
-    kept: list[int] = []
+    kept: list[tuple[Kind, int]] = []
     if optimize:
         wanted, kept = _leave_out_unchanged(wanted, held.indices)
         directories = {d.place.directory for d in skipped}
-        kept += [u["id"] for u in held.indices if u["directory"] in directories]
+        kept += [_unit(u) for u in held.indices if u["directory"] in directories]
     wanted = [replace(w, position=n) for n, w in enumerate(wanted)]
     return _Plan(dists, skipped, wanted, kept, tolerances, findings, mirror)
 
@@ -123,9 +124,9 @@ def _is_held(dist: Dist, held: _Held) -> bool:
 
 def _leave_out_unchanged(
     wanted: Sequence[WantedIndex], held: Sequence[Mapping[str, Any]]
-) -> tuple[list[WantedIndex], list[int]]:
+) -> tuple[list[WantedIndex], list[tuple[Kind, int]]]:
     """Indices that the latest version already took stay as units and are not looked into."""
-    units_by_place = {(u["relative_path"], bytes(u["index_digest"])): u["id"] for u in held}
+    units_by_place = {(u["relative_path"], bytes(u["index_digest"])): _unit(u) for u in held}
     kept, rest = [], []
     for index in wanted:
         unit = units_by_place.get((index.path, index_digest(index)))
@@ -133,8 +134,12 @@ def _leave_out_unchanged(
             rest.append(index)
         else:
             kept.append(unit)
-            rest.append(replace(index, unit=unit, state="unchanged"))
+            rest.append(replace(index, unit=unit[1], state="unchanged"))
     return rest, kept
+
+
+def _unit(row: Mapping[str, Any]) -> tuple[Kind, int]:
+    return Kind(row["kind"]), row["id"]
 
 
 # --- what is written down ------------------------------------------------------------------------
@@ -192,8 +197,9 @@ def _finish(
         _add_structure(tx, job, dist, plan)
     wanted = _resolve_known(tx, plan.wanted)
     plans.add_wanted_indices(tx, job.task, wanted)
-    kept = plan.kept_indices + [w.unit for w in wanted if w.unit is not None]
-    plans.want_units(tx, job.task, Kind.PACKAGE_INDEX, kept)
+    kept = plan.kept_indices + [(w.unit_kind, w.unit) for w in wanted if w.unit is not None]
+    for kind in sorted({kind for kind, _ in kept}):
+        plans.want_units(tx, job.task, kind, [unit for of, unit in kept if of == kind])
     known = [w for w in wanted if w.state == "known"]
     _count(tx, job, plan)
     if known:
@@ -249,7 +255,8 @@ def _add_structure(tx: Tx, job: Job, dist: Dist, plan: _Plan) -> None:
     if dist in plan.skipped:
         return
     components = dict.fromkeys(w.component for w in mine)
-    names = [] if dist.place.is_flat else dict.fromkeys(w.architecture for w in mine)
+    binary = [w for w in mine if w.lists != Kind.SOURCE_PACKAGE]  # source is no architecture
+    names = [] if dist.place.is_flat else dict.fromkeys(w.architecture for w in binary)
     plans.add_structure(
         tx,
         job.task,
@@ -262,23 +269,26 @@ def _add_structure(tx: Tx, job: Job, dist: Dist, plan: _Plan) -> None:
 def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
     """Mark the indices that somebody ingested before and whose files are stored."""
     to_look_up = [bytes.fromhex(w.sha256) for w in wanted]
-    found = units.find_indices(tx, to_look_up)
+    known = {
+        kind: units.find_indices(tx, to_look_up, INDEX_FORMS[kind].profile)
+        for kind in sorted({w.lists for w in wanted})
+    }
     stored = plans.list_stored(tx, to_look_up)
     resolved = []
     for index in wanted:
-        digest = bytes.fromhex(index.sha256)
+        digest, found = bytes.fromhex(index.sha256), known[index.lists]
         if index.state == "unchanged":
             resolved.append(replace(index, index=found.get(digest)))
             continue
         if digest not in found or digest not in stored:
             resolved.append(index)
             continue
-        unit = plans.add_package_index(tx, index, index_digest(index))
+        unit = plans.add_index(tx, index, index_digest(index))
         files = {
             paths.in_directory(index.directory, path): bytes.fromhex(file["sha256"])
             for path, file in index.files.items()
         }
-        plans.add_unit_files(tx, Kind.PACKAGE_INDEX, unit, files)
+        plans.add_unit_files(tx, index.unit_kind, unit, files)
         resolved.append(replace(index, index=found[digest], unit=unit, state="known"))
     return resolved
 
