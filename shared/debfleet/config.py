@@ -233,6 +233,9 @@ class Settings:
     api_url: str = _setting(
         "http://127.0.0.1:24817", "where `debfleet sync` finds the API", _scheme("http", "https")
     )
+    idempotency_key: str = _setting(
+        "", "`debfleet sync` with the same one within a day joins that sync, and starts no second"
+    )
     username: str = _setting("admin", "as whom `debfleet sync` asks")
     password: str = _setting("", "that user's password", secret=True)
     password_file: str = _setting("", "a file that holds it, where `password` is not set")

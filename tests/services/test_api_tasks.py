@@ -153,6 +153,38 @@ def test_the_same_key_makes_the_same_task(shared_api: ApiClient) -> None:
     assert "Idempotency-Key" in refused(wrong, 409)["detail"]
 
 
+def test_a_request_that_comes_again_is_the_same_whatever_changed_meanwhile(
+    shared_api: ApiClient,
+) -> None:
+    one, two = shared_api.remote(), shared_api.remote()
+    repository = shared_api.repository(remote=one["pulp_href"])
+    path, headers = f"{repository['pulp_href']}sync/", {"Idempotency-Key": "k-changed"}
+    sent = '{"mirror": true, "optimize": false}'
+    typed = {"content_type": "application/json", "headers": headers}
+
+    first = shared_api.post(path, data=sent, **typed)
+    shared_api.patch(repository["pulp_href"], {"remote": two["pulp_href"]})
+    again = shared_api.post(path, data=sent, **typed)
+    turned = shared_api.post(path, data='{"optimize":false,"mirror":true}', **typed)
+    elsewhere = shared_api.post(f"{repository['pulp_href']}modify/", {}, headers=headers)
+
+    assert first.json == again.json == turned.json
+    refused(elsewhere, 409)
+
+
+def test_keys_of_forms_are_told_apart_by_what_they_ask_for(shared_api: ApiClient) -> None:
+    remote = shared_api.remote()
+    repository = shared_api.repository(remote=remote["pulp_href"])
+    path, headers = f"{repository['pulp_href']}sync/", {"Idempotency-Key": "k-form"}
+
+    first = shared_api.post(path, data={"mirror": "true"}, headers=headers)
+    again = shared_api.post(path, data={"mirror": "true"}, headers=headers)
+    other = shared_api.post(path, data={"mirror": "false"}, headers=headers)
+
+    assert (first.status_code, first.json) == (202, again.json)
+    refused(other, 409)
+
+
 def test_one_key_sent_at_once_by_many_makes_one_task(shared_api: ApiClient) -> None:
     repository, remote = shared_api.repository(), shared_api.remote()
     path, body = f"{repository['pulp_href']}sync/", {"remote": remote["pulp_href"]}

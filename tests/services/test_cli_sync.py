@@ -483,6 +483,38 @@ def test_a_sync_that_is_asked_for_again_carries_the_same_key(run: Run, fake: Fak
     assert tries[0] == tries[1]
 
 
+def _sent_keys(fake: FakeApi) -> list[str]:
+    return [seen.headers["idempotency-key"] for seen in fake.asked("POST", "/sync/")]
+
+
+def test_a_key_of_the_command_line_goes_before_the_environments(
+    run: Run, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEBFLEET_IDEMPOTENCY_KEY", "nightly-1")
+
+    assert run(URL, "--distributions", "sid") == 0
+    assert run(URL, "--distributions", "sid", "--idempotency-key", "by hand") == 0
+
+    assert _sent_keys(fake) == ["nightly-1", "by hand"]
+
+
+def test_runs_without_a_key_are_two_syncs(run: Run, fake: FakeApi) -> None:
+    assert run(URL, "--distributions", "sid") == 0
+    assert run(URL, "--distributions", "sid") == 0
+
+    assert len(set(_sent_keys(fake))) == 2
+
+
+@pytest.mark.parametrize("key", ["a\nb", "n\u00e4chtlich"])
+def test_a_key_that_no_header_can_hold_is_refused(
+    run: Run, fake: FakeApi, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(URL, "--distributions", "sid", "--idempotency-key", key) == 2
+
+    assert "printable ASCII" in capsys.readouterr().err
+    assert not fake.asked("POST", "")
+
+
 def test_a_watch_outlives_a_restart_of_the_api(
     run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,32 @@ def test_the_life_of_a_repository_by_debfleet_sync(
     task = json.loads(later.stdout)["task"]
     # By now nobody listens at the upstream's port.
     _says(command("--watch", task), 1, ["failed", "Cannot connect"])
+
+
+@pytest.mark.parametrize("fleet", ["notify"], indirect=True)
+def test_a_run_that_is_tried_again_with_its_key_joins_the_first_ones_sync(
+    fleet: Fleet, command: Command, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    write_archive(archive, [_dist(["one", "two"])])
+    fleet.start()
+
+    with Upstream(archive) as upstream, ThreadPoolExecutor(2) as pool:
+        words = [
+            upstream.url,
+            "--distributions",
+            "trixie",
+            "--idempotency-key",
+            "nightly-28",
+            "--json",
+        ]
+        together = [pool.submit(command, *words) for _ in range(2)]
+        told = [json.loads(run.result(timeout=90).stdout) for run in together]
+        later = json.loads(command(*words).stdout)
+
+    assert [t["outcome"] for t in [*told, later]] == ["synced"] * 3
+    assert len({t["task"] for t in [*told, later]}) == 1
+    assert fleet.count("select count(*) from tasks where kind = 'sync'") == 1
 
 
 def _dist(names: Sequence[str]) -> Dist:

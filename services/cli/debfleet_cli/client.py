@@ -125,9 +125,13 @@ class Api:
         """Change an object; the answer may be ``{"task": …}``."""
         return self._send("PATCH", path, json=body)
 
-    def ask(self, path: str, body: Body) -> str:
-        """Start a task, once even if the connection breaks; returns the task's href."""
-        headers = {"Idempotency-Key": str(uuid4())}
+    def ask(self, path: str, body: Body, key: str = "") -> str:
+        """Start a task, once even if the connection breaks; returns the task's href.
+
+        Args:
+            key: Whoever asked before with this key gets that task; empty: one made for this call.
+        """
+        headers = {"Idempotency-Key": key or str(uuid4())}
         for attempt in range(1, _ASKING_TRIES + 1):
             try:
                 return str(self._send("POST", path, json=body, headers=headers)["task"])

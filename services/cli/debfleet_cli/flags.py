@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ shows the difference and changes nothing unless --update is given. Absent --comp
 The API is found by DEBFLEET_API_URL (http://127.0.0.1:24817); DEBFLEET_USERNAME (admin) and
 DEBFLEET_PASSWORD, or DEBFLEET_PASSWORD_FILE, say who asks; on the machine of a `debfleet up` with
 its default --data, the password that it made is found.
+
+With --idempotency-key, or DEBFLEET_IDEMPOTENCY_KEY, a run that is tried again within a day waits
+for the sync that the first one started, and ends with its outcome.
 
 exit status: 0 synced or unchanged, 1 the task failed, 2 wrong usage or refused by the API,
 3 the API cannot be reached, 130 interrupted (the sync goes on).
@@ -47,6 +50,7 @@ class Request:
     mirror: bool = False
     is_update: bool = False
     is_waiting: bool = True
+    key: str = ""  # Idempotency-Key; empty: one of this run's own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,15 +82,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", action="store_true", help="change the remote where it differs")
     parser.add_argument("--no-wait", action="store_true", help="return when the task is accepted")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of prose")
+    parser.add_argument(
+        "--idempotency-key", metavar="KEY",
+        help="a run with the same key within a day joins this sync (DEBFLEET_IDEMPOTENCY_KEY)",
+    )  # fmt: skip
     parser.add_argument("--watch", metavar="TASK", help="only watch a task that was started before")
 
 
-def read_request(args: argparse.Namespace) -> Request:
+def read_request(args: argparse.Namespace, key: str = "") -> Request:
     """What the flags ask for.
+
+    Args:
+        key: The Idempotency-Key of the settings, where no flag says another.
 
     Raises:
         UsageError: They contradict each other, or say too little.
     """
+    if args.watch and args.idempotency_key:
+        raise UsageError("--watch asks for no sync, so that --idempotency-key means nothing there")
+    return replace(_read_flags(args), key=_checked_key(args.idempotency_key or key))
+
+
+def _checked_key(key: str) -> str:
+    if not (key.isascii() and (key.isprintable() or not key)):
+        raise UsageError("an idempotency key is made of printable ASCII characters")
+    return key.strip()
+
+
+def _read_flags(args: argparse.Namespace) -> Request:
     described = {
         "--distributions": args.distributions,
         "--components": args.components,

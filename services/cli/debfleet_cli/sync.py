@@ -34,8 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command; returns the exit status."""
     speaker = Speaker(is_json=args.json)
     try:
-        request = read_request(args)
-        with Api(read_access(read_settings(os.environ))) as api:
+        settings = read_settings(os.environ)
+        request = read_request(args, settings.idempotency_key)
+        with Api(read_access(settings)) as api:
             if request.task:
                 return _watched(api, request.task, None, speaker)
             return _synced(api, request, speaker)
@@ -49,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
         return speaker.fail(INTERRUPTED, "interrupted", "interrupted before a sync was started")
 
 
-def start_sync(api: Api, ensured: Ensured, *, mirror: bool) -> str:
-    """Ask for a sync; returns the task's href."""
+def start_sync(api: Api, ensured: Ensured, *, mirror: bool, key: str = "") -> str:
+    """Ask for a sync, or find the one that this key asked for; returns the task's href."""
     body = {"remote": ensured.remote["pulp_href"], "mirror": mirror}
-    return api.ask(ensured.repository["pulp_href"] + "sync/", body)
+    return api.ask(ensured.repository["pulp_href"] + "sync/", body, key)
 
 
 def watch_sync(api: Api, task: str, repository: Body | None, display: Display) -> Outcome:
@@ -78,7 +79,7 @@ def _synced(api: Api, request: Request, speaker: Speaker) -> int:
     ensured = _find(api, request)
     for difference in ensured.changed:
         speaker.say(f"changed {difference}")
-    task = start_sync(api, ensured, mirror=request.mirror)
+    task = start_sync(api, ensured, mirror=request.mirror, key=request.key)
     remote, repository = ensured.remote, ensured.repository
     speaker.say(
         f"syncing {remote['url']} ({remote['distributions']}) into repository {repository['name']}"

@@ -36,6 +36,7 @@ class NewTask:
     logging_cid: str = ""
     created_by: int | None = None
     idempotency_key: str | None = None
+    idempotency_request: str | None = None  # digest of what came with the key, as far as it has one
     job_kind: str | None = None  # of its first job; none: plan for a sync, else chore
     scope: str | None = None  # of its first job: remote:<id>, whose slots it needs
     reports: Sequence[tuple[str, str]] = ()  # code and message, shown from the start
@@ -94,6 +95,19 @@ def find_asked(tx: Tx, key: str) -> Asked | None:
     return None
 
 
+def is_same_request(tx: Tx, asked: Asked, new: NewTask) -> bool:
+    """Whether the task that a key led to was asked for with the request that leads there now."""
+    held = tx.execute(_q["get_request"], {"task": asked.id}).fetchone()
+    if held is None:
+        return False
+    if held["request"] is not None and new.idempotency_request is not None:
+        return bool(held["request"] == new.idempotency_request)
+    # A form, or a task of the version before: but what is created gets an id of its own each time.
+    if new.args.get("action") == "create":
+        held["args"]["uuid"] = new.args["uuid"]
+    return bool(held["kind"] == new.kind and held["args"] == new.args)
+
+
 def _turn(tx: Tx, new: NewTask) -> Asked | None:
     if new.idempotency_key is not None:
         found = find_asked(tx, new.idempotency_key)
@@ -112,6 +126,7 @@ def _values(new: NewTask) -> dict[str, Any]:
         "logging_cid": new.logging_cid,
         "created_by": new.created_by,
         "key": new.idempotency_key,
+        "request": new.idempotency_request,
     }
 
 

@@ -12,9 +12,14 @@ SELECT id, uuid FROM tasks
 -- Older than a day: it may make another task.
 UPDATE tasks SET idempotency_key = NULL WHERE idempotency_key = %(key)s
 
+-- name: get_request
+SELECT kind, args, idempotency_request AS request FROM tasks WHERE id = %(task)s
+
 -- name: add_task
-INSERT INTO tasks (kind, name, args, reserved, logging_cid, created_by, idempotency_key, open_jobs)
-VALUES (%(kind)s, %(name)s, %(args)s, %(reserved)s, %(logging_cid)s, %(created_by)s, %(key)s, 1)
+INSERT INTO tasks (kind, name, args, reserved, logging_cid, created_by, idempotency_key,
+                   idempotency_request, open_jobs)
+VALUES (%(kind)s, %(name)s, %(args)s, %(reserved)s, %(logging_cid)s, %(created_by)s, %(key)s,
+        %(request)s, 1)
 RETURNING id, uuid
 
 -- name: add_first_job
@@ -32,9 +37,9 @@ SELECT %(task)s, r.code, r.message
 -- name: add_done_task
 -- A change that the API made at once: its task is over from the start.
 INSERT INTO tasks (kind, name, state, args, reserved, created_resources, result, logging_cid,
-                   created_by, idempotency_key, unblocked, started, finished)
+                   created_by, idempotency_key, idempotency_request, unblocked, started, finished)
 VALUES (%(kind)s, %(name)s, 'completed', %(args)s, %(reserved)s, %(created)s, %(result)s,
-        %(logging_cid)s, %(created_by)s, %(key)s, now(), now(), clock_timestamp())
+        %(logging_cid)s, %(created_by)s, %(key)s, %(request)s, now(), now(), clock_timestamp())
 RETURNING id, uuid
 
 -- name: start_task
