@@ -94,6 +94,22 @@ def _address(value: str) -> str:
     return value
 
 
+def _address_or_off(value: str) -> str:
+    return value if value in ("", "off") else _address(value)
+
+
+def _folder(value: str) -> str:
+    if value and not value.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return value
+
+
+def _log_format(value: str) -> str:
+    if value not in ("json", "text"):
+        raise ValueError("must be json or text")
+    return value
+
+
 def _preset(value: str) -> int:
     number = _natural(value)
     if number > 9:
@@ -230,6 +246,17 @@ class Settings:
         True, "send clients to the bucket for packages, rather than through us", _flag, pulp=True
     )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", _level)
+    log_format: str = _setting(
+        "json", "json: an object a line, for machines; text: for people", _log_format
+    )
+    metrics_address: str = _setting(
+        "", "where a process answers /metrics, /livez and /readyz; absent or off: nowhere "
+        "(`up`: 127.0.0.1:24818)",
+        _address_or_off,
+    )  # fmt: skip
+    metrics_directory: str = _setting(
+        "", "processes of one machine that share one /metrics keep their values here", _folder
+    )
     api_url: str = _setting(
         "http://127.0.0.1:24817", "where `debfleet sync` finds the API", _scheme("http", "https")
     )

@@ -1,6 +1,8 @@
-"""One JSON object a line on stdout; ids bound once per request or job.
+"""One JSON object a line on stdout, or text for people; ids bound once per request or job.
 
-An event is named noun.past-verb (``index.unchanged``); what varies goes into ``extra``.
+A line of a request carries ``cid``, its Correlation-ID; what it asked for carries that id into the
+lines of the workers, beside ``task`` and ``job``. An event is named noun.past-verb
+(``index.unchanged``); what varies goes into ``extra``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ class _JsonLines(logging.Formatter):
         self._process = process  # here and not bound: a thread starts with nothing bound
 
     def format(self, record: logging.LogRecord) -> str:
+        # json.dumps escapes line breaks, so that no value can forge a line.
+        return json.dumps(self.fields(record), default=str)
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What the line says."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -35,14 +42,41 @@ class _JsonLines(logging.Formatter):
         line |= {k: v for k, v in record.__dict__.items() if k not in _PLAIN}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        # json.dumps escapes line breaks, so that no value can forge a line.
-        return json.dumps(line, default=str)
+        return line
 
 
-def start_logging(level: str, process: str) -> None:
-    """Send every logger to stdout, one JSON object a line, naming the process."""
+class _TextLines(_JsonLines):
+    """``12:00:00 INFO  worker job.ended kind=plan seconds=0.2``; a traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self.fields(record)
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        head = f"{time} {record.levelname:<7} {fields.pop('process')} {_event(fields)}"
+        for name in ("time", "level", "logger"):
+            del fields[name]
+        traceback = fields.pop("traceback", "")
+        shown = [head, *(f"{name}={_shown(value)}" for name, value in fields.items())]
+        # The lines of a traceback are set off: none of them can pass for a line of the log.
+        return "\n    | ".join([" ".join(shown), *traceback.splitlines()])
+
+
+def _event(fields: dict[str, Any]) -> str:
+    """A library's may be a sentence; it cannot begin a line either."""
+    event = str(fields.pop("event"))
+    return event if event.isprintable() else json.dumps(event)
+
+
+def _shown(value: Any) -> str:
+    """As it is where that is one plain word; else as JSON, which escapes line breaks."""
+    text = str(value)
+    is_plain = text.isprintable() and text.isascii() and not set(text) & set(" =\"'")
+    return text if text and is_plain else json.dumps(text)
+
+
+def start_logging(level: str, process: str, form: str = "json") -> None:
+    """Send every logger to stdout, naming the process; ``form`` is json or text."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_JsonLines(process))
+    handler.setFormatter(_TextLines(process) if form == "text" else _JsonLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -63,6 +63,11 @@ class Job:
     window: int = 16  # jobs of one kind of its task that are rung at a time
     plan_rounds: int = 4  # how often its task may be planned
 
+    @property
+    def log_ids(self) -> dict[str, Any]:
+        """What every line of the log about this job carries."""
+        return {"task": str(self.task_uuid), "job": self.id, "cid": self.logging_cid}
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -162,6 +165,24 @@ class Fleet:
             "select worker::text as worker from jobs where kind = %s and state = 'running'", kind
         )
         return self.name_of(found[0]["worker"]) if found and found[0]["worker"] else None
+
+    def probe(self, name: str, path: str) -> tuple[int, str]:
+        """Ask a process's own port (``/metrics``, ``/livez``, ``/readyz``)."""
+        try:
+            with urlopen(f"http://{self.metrics_address(name)}{path}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as e:
+            with e:
+                return e.code, e.read().decode()
+
+    def metrics_address(self, name: str) -> str:
+        """Where a process answers Prometheus, with DEBFLEET_METRICS_ADDRESS=127.0.0.1:0."""
+        log = self.folder / f"{name}.log"
+        told = re.compile(r'"metrics.started".*"address": "([^"]+)"')
+        return wait_for(
+            lambda: self._alive(name) and next(iter(told.findall(log.read_text())[-1:]), None),
+            f"{name} says where its metrics are",
+        )
 
     def tail(self, lines: int = 30) -> str:
         """The last lines of every process' output, for a test that failed."""

@@ -20,7 +20,7 @@ from archive.faults import stall
 from archive.upstream import Upstream
 from debfleet.sealed import new_key
 from system.small import DIST, write_small
-from system.up import NOBODY, REPOSITORIES, Up, one_up, python_for_others, until
+from system.up import FREE_PORTS, NOBODY, REPOSITORIES, Up, one_up, python_for_others, until
 
 # What a lost lease costs, made short.
 _QUICK = {"DEBFLEET_LEASE_SECONDS": "3", "DEBFLEET_SWEEP_SECONDS": "1"}
@@ -200,9 +200,7 @@ def test_a_second_up_with_the_same_data_is_refused(up: Up, folder: Path) -> None
     up.start("--workers", "0")
     (folder / "second").mkdir()
     with one_up(folder / "second") as second:
-        second.launch(
-            "--api", "127.0.0.1:0", "--content", "127.0.0.1:0", "--data", str(up.place.folder)
-        )
+        second.launch(*FREE_PORTS, "--data", str(up.place.folder))
 
         assert second.wait() == 2
         assert f"already runs with {up.place.folder} (process {up.pid})" in second.said()
@@ -223,10 +221,7 @@ def test_a_wrong_secret_key_is_refused_at_start(up: Up) -> None:
     up.stop()
 
     up.launch(
-        "--api",
-        "127.0.0.1:0",
-        "--content",
-        "127.0.0.1:0",
+        *FREE_PORTS,
         environ={"DEBFLEET_SECRET_KEY": new_key()},
     )
 
@@ -239,7 +234,7 @@ def test_a_lost_secret_key_is_not_silently_made_anew(up: Up) -> None:
     up.stop()
     up.place.secret_key.unlink()
 
-    up.launch("--api", "127.0.0.1:0", "--content", "127.0.0.1:0")
+    up.launch(*FREE_PORTS)
 
     assert up.wait() == 2
     assert not up.place.secret_key.exists()

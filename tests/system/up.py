@@ -23,6 +23,9 @@ from debfleet_cli.place import Place
 T = TypeVar("T")
 REPOSITORIES = "/pulp/api/v3/repositories/deb/apt/"
 NOBODY = 65534
+FREE_PORTS = tuple(
+    word for name in ("api", "content", "metrics") for word in (f"--{name}", "127.0.0.1:0")
+)
 
 
 def until(look: Callable[[], T], what: str, seconds: float = 60) -> T:
@@ -45,10 +48,11 @@ class Up:
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
         self.content = ""  # HOST:PORT, as address
+        self.metrics = ""
 
     def start(self, *flags: str, environ: Mapping[str, str] | None = None) -> Up:
         """Start it and wait until it says that it is ready."""
-        self.launch("--api", "127.0.0.1:0", "--content", "127.0.0.1:0", *flags, environ=environ)
+        self.launch(*FREE_PORTS, *flags, environ=environ)
         ready = re.compile(r"debfleet is ready: http://(\S+?)/pulp")
         found = until(
             lambda: ready.search(self.said()) or self.is_over(), f"it is not ready:\n{self.said()}"
@@ -58,6 +62,8 @@ class Up:
         content = re.search(r"content +http://(\S+?)/pulp", self.said())
         assert content is not None
         self.content = content[1]
+        metrics = re.search(r"metrics +http://(\S+?)/metrics", self.said())
+        self.metrics = metrics[1] if metrics else ""
         return self
 
     def launch(self, *flags: str, environ: Mapping[str, str] | None = None) -> None:

@@ -40,3 +40,27 @@ def test_no_value_can_forge_a_second_line(capsys: pytest.CaptureFixture[str]) ->
 
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["task"] == "a\nb"
+
+
+def test_text_is_one_line_a_person_can_read(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("INFO", "worker", "text")
+
+    with bound(task="7", cid="ab"):
+        logging.getLogger("x").info("job.ended", extra={"kind": "plan", "reason": "it is over"})
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(' INFO    worker job.ended task=7 cid=ab kind=plan reason="it is over"')
+
+
+def test_no_value_can_forge_a_line_of_text_either(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("INFO", "api", "text")
+
+    try:
+        raise ValueError("first\n12:00:00 ERROR   api forged")
+    except ValueError:
+        logging.getLogger("x").error("a\nb", exc_info=True, extra={"path": "c\nd"})
+
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.endswith(' ERROR   api "a\\nb" path="c\\nd"')
+    assert rest
+    assert all(line.startswith("    | ") for line in rest)

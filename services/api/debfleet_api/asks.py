@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -40,6 +41,8 @@ from debfleet_api.errors import Refusal, field_errors
 from debfleet_api.hrefs import DOMAIN, REMOTE, REPOSITORY, TASK, href
 from debfleet_api.state import api, current_user
 
+log = logging.getLogger(__name__)
+
 _MODELS = {"remotes": REMOTE, "repositories": REPOSITORY, "distributions": DISTRIBUTION}
 _NAMES = {
     "create": "pulpcore.app.tasks.base.general_create",
@@ -55,6 +58,7 @@ def ask(new: NewTask) -> Response:
     asked = api().db.run(lambda tx: _ask(tx, new))
     # In a transaction of its own: whoever ends meanwhile sees our claims, or we see its end.
     _start(asked)
+    log.info("task.asked", extra={"task": str(asked.uuid), "kind": new.kind})
     return accepted(asked.uuid)
 
 
@@ -76,6 +80,7 @@ def change(wanted: Change) -> Response:
         raise field_errors(_clash(e)) from None
     if not is_over:
         _start(asked)
+    log.info("task.asked", extra={"task": str(asked.uuid), "kind": new.kind})
     return accepted(asked.uuid)
 
 

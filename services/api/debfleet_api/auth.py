@@ -8,7 +8,7 @@ from debfleet.db.users import User, find_user
 from debfleet_api.errors import Refusal
 from debfleet_api.state import api
 
-OPEN_ENDPOINTS = frozenset({"status.root", "status.status", "status.livez"})
+OPEN_ENDPOINTS = frozenset({"status.root", "status.status", "status.livez", "status.readyz"})
 """What answers without a login."""
 
 

@@ -24,7 +24,7 @@ def add_conventions(app: Flask) -> None:
 def _start() -> AnyResponse | None:
     given = request.headers.get("Correlation-ID", "")
     g.correlation_id = given if _GUID.fullmatch(given) else uuid.uuid4().hex
-    g.bound = bound(correlation_id=g.correlation_id)
+    g.bound = bound(cid=g.correlation_id)
     g.bound.__enter__()
     if request.endpoint is None:
         return None  # no such path or verb: the error table answers

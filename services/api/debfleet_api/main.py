@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
+import socket
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -20,7 +26,9 @@ from debfleet.db.connect import Database
 from debfleet.db.installation import check_secret_key
 from debfleet.db.processes import end_process
 from debfleet.errors import ConfigError
+from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_looks
 from debfleet.sealed import Sealer
+from debfleet.vitals import Vitals
 from debfleet_api.app import create_app
 from debfleet_api.server import ServerLog, ThreadedServer
 from debfleet_api.state import Api
@@ -51,11 +59,24 @@ def run_api(settings: Settings) -> int:
         raise ConfigError(text) from None
     if made is not None:
         print(f"made the user {ADMIN} with the password {made}", file=sys.stderr, flush=True)
-    try:
-        Arbiter(_Gunicorn(settings)).run()
-    except SystemExit as e:
-        return int(e.code or 0)
+    # Before the fork: whichever process is free answers.
+    listening = listen(settings.metrics_address)
+    with _shared_by_all(settings) as settings:
+        try:
+            Arbiter(_Gunicorn(settings, listening)).run()
+        except SystemExit as e:
+            return int(e.code or 0)
     return 0
+
+
+@contextmanager
+def _shared_by_all(settings: Settings) -> Iterator[Settings]:
+    """Several processes behind one port need a directory for their metrics."""
+    if settings.api_processes == 1 or settings.metrics_directory:
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix="debfleet-metrics-") as folder:
+        yield dataclasses.replace(settings, metrics_directory=folder)
 
 
 def ensure_admin(db: Database, settings: Settings) -> str | None:
@@ -76,8 +97,9 @@ def ensure_admin(db: Database, settings: Settings) -> str | None:
 class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no type information
     """gunicorn with our settings and nothing read from files or its command line."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listening: socket.socket | None) -> None:
         self._settings = settings
+        self._listening = listening
         super().__init__()
 
     def load_config(self) -> None:
@@ -91,8 +113,9 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
             "keepalive": 75,
             "control_socket_disable": True,
             "logger_class": ServerLog,
-            "post_worker_init": _start_heartbeat,
-            "worker_exit": _stop_heartbeat,
+            "post_fork": self._begin,
+            "post_worker_init": self._start_beside,
+            "worker_exit": _stop_beside,
         }
         for name, value in chosen.items():
             self.cfg.set(name, value)
@@ -101,27 +124,36 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
         # In each worker process, after the fork: pools and threads do not survive one.
         return create_app(self._settings)
 
+    def _begin(self, _arbiter: Arbiter, _worker: Any) -> None:
+        begin_metrics(self._settings, "api")
 
-def _start_heartbeat(worker: Any) -> None:
-    state: Api = worker.app.wsgi().extensions["debfleet"]
-    stop = Event()
-    thread = Thread(target=_beat, args=(state, stop), name="heartbeat", daemon=True)
-    worker.heartbeat = (state, stop, thread)
-    thread.start()
+    def _start_beside(self, worker: Any) -> None:
+        """The heartbeat, and the answers to Prometheus and probes."""
+        state: Api = worker.app.wsgi().extensions["debfleet"]
+        vitals = Vitals(
+            {"database": 3.0 * self._settings.heartbeat_seconds},
+            {"store": partial(store_looks, self._settings.store_url)},
+        )
+        MetricsPort(self._listening, vitals, self._settings).__enter__()  # ends with the process
+        stop = Event()
+        thread = Thread(target=_beat, args=(state, stop, vitals), name="heartbeat", daemon=True)
+        worker.heartbeat = (state, stop, thread)
+        thread.start()
 
 
-def _beat(state: Api, stop: Event) -> None:
+def _beat(state: Api, stop: Event, vitals: Vitals) -> None:
     while True:
         try:
             with state.db.transaction() as tx:
                 state.beat(tx)
+            vitals.heard("database")
         except (psycopg.Error, PoolTimeout) as e:
             log.warning("heartbeat.missed", extra={"error": str(e)})
         if stop.wait(state.settings.heartbeat_seconds):
             return
 
 
-def _stop_heartbeat(_: Arbiter, worker: Any) -> None:
+def _stop_beside(_: Arbiter, worker: Any) -> None:
     held = getattr(worker, "heartbeat", None)
     if held is None:
         return

@@ -54,6 +54,8 @@ class ServerLog(Logger):  # type: ignore[misc]  # gunicorn ships no type informa
                 "path": environ["PATH_INFO"],
                 "status": resp.status_code,
                 "seconds": round(request_time.total_seconds(), 4),
+                # The request is over, and what it had bound is let go.
+                "cid": next((v for k, v in resp.headers if k == "Correlation-ID"), ""),
             },
         )
 

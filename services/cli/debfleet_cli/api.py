@@ -9,18 +9,20 @@ import os
 from debfleet.config import read_settings
 from debfleet.log import start_logging
 from debfleet_api.main import run_api
+from debfleet_cli.process import add_process_arguments, with_flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``debfleet api``."""
     parser.add_argument("--address", metavar="HOST:PORT", help="instead of DEBFLEET_API_ADDRESS")
+    add_process_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; returns the exit status."""
-    settings = read_settings(os.environ)
+    settings = with_flags(read_settings(os.environ), args)
     if args.address:
         settings = dataclasses.replace(settings, api_address=args.address)
     settings.need("database_url", "store_url", "secret_key")
-    start_logging(settings.log_level, "api")
+    start_logging(settings.log_level, "api", settings.log_format)
     return run_api(settings) or 0

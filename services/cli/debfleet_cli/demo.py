@@ -234,7 +234,7 @@ def _running(folder: Path, console: Console) -> Iterator[Running]:
 
 def _start(folder: Path, place: Place, api: str, content: str) -> subprocess.Popen[bytes]:
     command = [str(Path(sys.executable).with_name("debfleet")), "up"]
-    command += ["--data", str(place.folder), "--api", api, "--content", content]
+    command += ["--data", str(place.folder), "--api", api, "--content", content, "--metrics", "off"]
     # The demo shows the embedded default, whatever the user's shell has set for another debfleet.
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DEBFLEET_", "PULP_"))}
     # No proxy reaches the small upstream, which is on this machine.

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import fcntl
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,11 @@ class Place:
     @property
     def log(self) -> Path:
         return self.folder / "log"
+
+    @property
+    def metrics(self) -> Path:
+        """Where the processes of ``up`` keep their metrics; not there when it answers none."""
+        return self.folder / "metrics"
 
     @property
     def secret_key(self) -> Path:
@@ -83,8 +89,20 @@ class Place:
             database_url=settings.database_url or database_url(self.postgres),
             store_url=settings.store_url or f"file://{self.folder / 'store'}",
             secret_key=settings.secret_key or read_secret(self.secret_key),
+            metrics_directory=settings.metrics_directory or self._shared_metrics(settings),
             work_directory=settings.work_directory or str(self.folder / "work"),
         )
+
+    def clear_metrics(self, *, is_shared: bool) -> None:
+        """At the start of ``up``: what earlier processes counted is over."""
+        shutil.rmtree(self.metrics, ignore_errors=True)
+        if is_shared:
+            self.metrics.mkdir(mode=0o700)
+
+    def _shared_metrics(self, settings: Settings) -> str:
+        """A process with a port of its own shares nothing."""
+        is_alone = settings.metrics_address not in ("", "off")
+        return str(self.metrics) if self.metrics.is_dir() and not is_alone else ""
 
     def make_secret_key(self) -> bool:
         """Make the key that seals secrets at rest, unless there is one; whether it was made."""

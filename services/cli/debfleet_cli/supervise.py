@@ -33,6 +33,7 @@ _GRACE = 30.0  # seconds that the children have to finish or hand back what they
 _READY = 90.0  # seconds in which the API and content must answer
 _STATUS = "/pulp/api/v3/status/"
 _CONTENT = "/pulp/content/"
+_METRICS = "127.0.0.1:24818"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=int, default=len(os.sched_getaffinity(0)),
         help="worker processes (default: one a core; 0: only workers started elsewhere)",
     )  # fmt: skip
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT",
+        help="where Prometheus finds all processes at once (default: DEBFLEET_METRICS_ADDRESS or "
+        f"{_METRICS}; port 0: any free one; off: nowhere)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-format", choices=("json", "text"),
+        help="of the processes' logs (default: DEBFLEET_LOG_FORMAT or json)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,8 +78,21 @@ def run(args: argparse.Namespace) -> int:
         api_address=_free(args.api or settings.api_address, "--api"),
         content_address=content,
         content_origin=settings.content_origin or _origin(content),
+        log_format=args.log_format or settings.log_format,
     )
+    settings = _with_metrics(settings, args.metrics or settings.metrics_address or _METRICS, place)
     return Supervisor(settings, place, args.workers, _say).run()
+
+
+def _with_metrics(settings: Settings, address: str, place: Place) -> Settings:
+    """One process answers for all of them, which leave their values in a directory."""
+    is_on, given = address != "off", settings.metrics_directory
+    place.clear_metrics(is_shared=is_on and not given)
+    return dataclasses.replace(
+        settings,
+        metrics_address=_free(address, "--metrics") if is_on else address,
+        metrics_directory=(given or str(place.metrics)) if is_on else "",
+    )
 
 
 def _origin(address: str) -> str:
@@ -160,6 +183,8 @@ class Supervisor:
         say(f"  data      {place.folder}")
         if self._postgres is not None and place.postgres.is_symlink():
             say(f"  postgres  {self._postgres.folder}: its user cannot reach the data directory")
+        if settings.metrics_address != "off":
+            say(f"  metrics   http://{settings.metrics_address}/metrics")
         if place.admin_password.exists() and not self._given.admin_password:
             say(f"  password  of admin: {place.admin_password}")
             say(f"            export DEBFLEET_PASSWORD_FILE={place.admin_password}")
@@ -202,13 +227,18 @@ def _fleet(settings: Settings, place: Place, workers: int) -> list[Child]:
         "DEBFLEET_WORK_DIRECTORY": settings.work_directory,
         "DEBFLEET_API_ADDRESS": settings.api_address,
         "DEBFLEET_CONTENT_ADDRESS": settings.content_address,
+        "DEBFLEET_METRICS_DIRECTORY": settings.metrics_directory,
+        "DEBFLEET_METRICS_ADDRESS": "off",
+        "DEBFLEET_LOG_FORMAT": settings.log_format,
     }
+    # The one that there is exactly once answers for all.
+    sweep = {**environ, "DEBFLEET_METRICS_ADDRESS": settings.metrics_address}
     names = ["api", "content", "sweep", *(f"worker-{number}" for number in range(1, workers + 1))]
     return [
         Child(
             name,
             [sys.executable, "-m", "debfleet_cli.main", name.partition("-")[0]],
-            environ,
+            sweep if name == "sweep" else environ,
             place.log / f"{name}.log",
         )
         for name in names

@@ -16,6 +16,7 @@ from debfleet.errors import ConfigError
 from debfleet.log import start_logging
 from debfleet.model import KINDS
 from debfleet_cli.place import find_place
+from debfleet_cli.process import add_process_arguments, with_flags
 from debfleet_worker.main import run_worker
 
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", type=Path, default=None,
         help="beside the `debfleet up` of this directory: what is not set is taken from there",
     )  # fmt: skip
+    add_process_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     kinds = [kind for word in args.queues for kind in word.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ConfigError(f"--queues: there is no {', '.join(unknown)}; known: {' '.join(KINDS)}")
-    settings = read_settings(os.environ)
+    settings = with_flags(read_settings(os.environ), args)
     # Only when it is named: a worker of a fleet that lacks a setting must not use a local store.
     if args.data is not None:
         settings = find_place(args.data).complete(settings)
     settings.need("database_url", "store_url", "secret_key")
-    start_logging(settings.log_level, "worker")
+    start_logging(settings.log_level, "worker", settings.log_format)
     return run_worker(settings, kinds) or 0

@@ -16,6 +16,7 @@ from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.db.served import Entry, File, Grace, list_public_keys
 from debfleet.errors import StoreError
+from debfleet.metrics_port import store_looks
 from debfleet.store import Store
 from debfleet_content import listing
 from debfleet_content.answers import Body, Part, checked, open_stored, send_file, text_answer
@@ -56,9 +57,24 @@ def create_app(
     app[CONTENT] = Content(
         settings, reader, store, through, listing.Listings(reader, db), grace, Known()
     )
+    app.router.add_get("/livez", _livez)
+    app.router.add_get("/readyz", _readyz)
     app.router.add_route("*", "/{path:.*}", answer)
     app.on_response_prepare.append(_finish_headers)
     return app
+
+
+async def _livez(_: web.Request) -> web.StreamResponse:
+    return text_answer(200, "live")
+
+
+async def _readyz(request: web.Request) -> web.StreamResponse:
+    """503 where the database (by the middleware) or the store is away."""
+    content = request.app[CONTENT]
+    await content.reader.read(lambda tx: tx.execute("SELECT 1"))
+    if not store_looks(content.settings.store_url):
+        return text_answer(503, "the store is away")
+    return text_answer(200, "ready")
 
 
 async def answer(request: web.Request) -> web.StreamResponse:

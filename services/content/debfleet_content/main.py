@@ -7,6 +7,7 @@ import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from uuid import UUID, uuid4
 
 import psycopg
@@ -16,8 +17,10 @@ from debfleet.config import Settings
 from debfleet.db import processes
 from debfleet.db.connect import Database
 from debfleet.errors import ConfigError
+from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_looks
 from debfleet.sealed import Sealer
 from debfleet.store import open_store
+from debfleet.vitals import Vitals
 from debfleet_content.app import create_app
 from debfleet_content.database import Reader
 from debfleet_content.through import Through
@@ -37,18 +40,26 @@ def run_content(settings: Settings) -> int:
         ConfigError: A setting is missing, or nothing can listen at the address.
     """
     settings.need("database_url", "store_url", "secret_key")
-    asyncio.run(_run(settings))
+    listening = listen(settings.metrics_address)
+    begin_metrics(settings, "content")
+    vitals = Vitals(
+        {"database": 3.0 * settings.heartbeat_seconds},
+        {"store": partial(store_looks, settings.store_url)},
+    )
+    with MetricsPort(listening, vitals, settings):
+        asyncio.run(_run(settings, vitals))
     return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, vitals: Vitals) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Serving(settings) as serving:
+    async with Serving(settings, vitals) as serving:
         log.info("content.started", extra={"address": serving.address})
         await stop.wait()
+        vitals.stopping()
         log.info("content.stopping")
     log.info("content.stopped")
 
@@ -56,8 +67,9 @@ async def _run(settings: Settings) -> None:
 class Serving:
     """A context in which the service listens; transfers may end within the grace time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, vitals: Vitals | None = None) -> None:
         self._settings = settings
+        self._vitals = vitals or Vitals({})
         self._stack = AsyncExitStack()
         self.address = ""  # HOST:PORT, once it listens
 
@@ -73,7 +85,7 @@ class Serving:
             await reader.open()
             stack.push_async_callback(reader.close)
             process = uuid4()
-            heart = asyncio.create_task(_beat(db, settings, process))
+            heart = asyncio.create_task(_beat(db, settings, process, self._vitals))
             stack.push_async_callback(_end_heart, heart, db, process)
             sealer = Sealer(settings.secret_key)
             through = Through(settings, db, store, sealer, process)
@@ -105,11 +117,12 @@ async def _listen(runner: web.AppRunner, address: str) -> str:
     return f"{host}:{runner.addresses[0][1]}"
 
 
-async def _beat(db: Database, settings: Settings, process: UUID) -> None:
+async def _beat(db: Database, settings: Settings, process: UUID, vitals: Vitals) -> None:
     name = processes.process_name()
     while True:
         try:
             await asyncio.to_thread(db.run, lambda tx: processes.beat(tx, process, "content", name))
+            vitals.heard("database")
         except psycopg.Error as e:
             log.warning("heartbeat.missed", extra={"reason": str(e)})
         await asyncio.sleep(settings.heartbeat_seconds)

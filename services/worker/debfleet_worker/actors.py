@@ -72,8 +72,7 @@ def run_job(crew: Crew, job_id: int) -> None:
         return
     if job is None:
         return
-    ids = {"task": str(job.task_uuid), "job": job.id, "cid": job.logging_cid}
-    with bound(**ids):
+    with bound(**job.log_ids):
         began = time.monotonic()
         outcome = _run(crew, job)
         seconds = round(time.monotonic() - began, 3)

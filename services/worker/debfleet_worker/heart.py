@@ -11,6 +11,7 @@ import psycopg
 from debfleet.config import Settings
 from debfleet.db import processes
 from debfleet.db.connect import Database
+from debfleet.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +19,19 @@ log = logging.getLogger(__name__)
 class Heart:
     """A thread that beats; what it says is for people, never a right to work."""
 
-    def __init__(self, db: Database, settings: Settings, kind: str, process: UUID) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        kind: str,
+        process: UUID,
+        vitals: Vitals | None = None,
+    ) -> None:
         self._db = db
         self._pause = settings.heartbeat_seconds
         self._kind = kind
         self._process = process
+        self._vitals = vitals
         self._name = processes.process_name()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -30,6 +39,8 @@ class Heart:
     def beat_once(self) -> None:
         """Make or renew the process's row now."""
         self._db.run(lambda tx: processes.beat(tx, self._process, self._kind, self._name))
+        if self._vitals is not None:
+            self._vitals.heard("database")
 
     def start(self) -> None:
         """Beat from now on."""

@@ -15,6 +15,7 @@ from debfleet.db import jobs, slots
 from debfleet.db.connect import Database
 from debfleet.db.slots import Grant
 from debfleet.errors import LeaseLost
+from debfleet.log import bound
 from debfleet.model import Job, Remote
 from debfleet_worker.worker import Worker
 
@@ -241,12 +242,13 @@ class Keeper:
                     self._changed.wait(min(waits, default=None))
                     continue
             for lease in due:
-                self._renew(lease, period)
+                with bound(**lease.job.log_ids):
+                    self._renew(lease, period)
 
     def _renew(self, lease: Lease, period: float) -> None:
         try:
             if not lease.moves:
-                log.warning("lease.left", extra={"job": lease.job.id, "reason": "no progress"})
+                log.warning("lease.left", extra={"reason": "no progress"})
                 self._db.run(lambda tx: jobs.see(tx, lease.job))
                 lease.renewed = time.monotonic()  # looked at again later: it may move by then
                 return
@@ -254,10 +256,10 @@ class Keeper:
                 lambda tx: jobs.renew(tx, lease.job, self._settings, lease.in_use, self._process)
             )
         except LeaseLost:
-            log.info("lease.lost", extra={"job": lease.job.id, "attempt": lease.job.attempt})
+            log.info("lease.lost", extra={"attempt": lease.job.attempt})
             lease.lose()
         except psycopg.OperationalError as e:
-            log.warning("lease.unrenewed", extra={"job": lease.job.id, "reason": str(e)})
+            log.warning("lease.unrenewed", extra={"reason": str(e)})
             lease.renewed = time.monotonic() - period + _RETRY_SECONDS
         else:
             lease.renewed = time.monotonic()

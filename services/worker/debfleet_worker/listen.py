@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pika.exceptions
@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 _BUSY_SECONDS = 0.2
 _ANEW_SECONDS = 15.0
 _RETRY_SECONDS = 2.0
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Turn:
@@ -80,9 +84,11 @@ class Turns:
 class RabbitListener(FleetBroker):
     """RabbitMQ, for a worker."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, on_heard: Callable[[], None] | None = None) -> None:
+        """``on_heard``: called now and then while the broker is there."""
         super().__init__(url)
         self.turns = Turns()
+        self.on_heard = on_heard or _nothing
 
     @property
     def consumer_class(self) -> type[_RabbitConsumer]:
@@ -106,6 +112,7 @@ class _RabbitConsumer(_RabbitmqConsumer):
                 self._go_away()
                 # Wait on the connection, which keeps it alive and sends what was to be said.
                 self.connection.process_data_events(time_limit=min(_BUSY_SECONDS, self._timeout))
+                self.broker.on_heard()
                 return None
             if self._is_away:
                 self.iterator = self.channel.consume(
@@ -116,6 +123,7 @@ class _RabbitConsumer(_RabbitmqConsumer):
         except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError) as e:
             raise ConnectionClosed(e) from None
         message: Any = super().__next__()
+        self.broker.on_heard()
         if message is None:
             if self._running is None and time.monotonic() - self._since > _ANEW_SECONDS:
                 # A queue that was deleted and made again may not have told us.

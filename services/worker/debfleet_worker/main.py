@@ -24,9 +24,11 @@ from debfleet.db import jobs
 from debfleet.db.connect import Database
 from debfleet.db.installation import check_secret_key
 from debfleet.errors import ConfigError, LeaseLost
+from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_looks
 from debfleet.model import KINDS
 from debfleet.sealed import Sealer
 from debfleet.store import open_store
+from debfleet.vitals import Vitals
 from debfleet_worker.actors import Crew, run_job
 from debfleet_worker.chores import CHORES
 from debfleet_worker.heart import Heart
@@ -42,6 +44,7 @@ T = TypeVar("T")
 _RETRY_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 _HANGS_SECONDS = 60.0
+_BROKER_SECONDS = 30.0  # of silence; its heartbeats come more often
 _LAST_SECONDS = 5.0  # for a job that was handed back to notice it
 
 
@@ -55,19 +58,36 @@ def run_worker(settings: Settings, queues: Collection[str] | None = None) -> int
         ConfigError: A setting is missing, or the broker's queues are not ours.
     """
     settings.need("database_url", "store_url", "secret_key")
+    listening = listen(settings.metrics_address)
+    begin_metrics(settings, "worker")
     stop = threading.Event()
     on_signals(stop)
-    running = start_worker(settings, queues, stop=stop)
-    if running is None:
-        return 0
+    vitals = _vitals(settings)
+    with MetricsPort(listening, vitals, settings):
+        running = start_worker(settings, queues, stop=stop, vitals=vitals)
+        if running is None:
+            return 0
+        status = _work(running, stop)
+        vitals.stopping()
+        running.stop()
+        return status
+
+
+def _work(running: RunningWorker, stop: threading.Event) -> int:
     while not stop.wait(_LOOK_SECONDS):
         if any(lease.hangs(_HANGS_SECONDS) for lease in running.crew.keeper.leases()):
             # Its job runs elsewhere; only a new process gets rid of the thread.
             log.error("worker.hangs")
-            running.stop()
             return 1
-    running.stop()
     return 0
+
+
+def _vitals(settings: Settings) -> Vitals:
+    """A worker without its broker is alive and gets nothing to do."""
+    limits = {"database": 3.0 * settings.heartbeat_seconds}
+    if settings.broker_url:
+        limits["broker"] = _BROKER_SECONDS
+    return Vitals(limits, {"store": partial(store_looks, settings.store_url)})
 
 
 def on_signals(stop: threading.Event) -> None:
@@ -97,11 +117,13 @@ def start_worker(
     steps: Mapping[str, Step] = STEPS,
     chores: Mapping[str, Step] = CHORES,
     idle_ms: int = 1000,
+    vitals: Vitals | None = None,
 ) -> RunningWorker | None:
     """Start working in threads; nothing if ``stop`` was set while we waited for the database.
 
     Args:
         idle_ms: How often an idle thread looks whether it is to stop.
+        vitals: Told what works.
 
     Raises:
         ConfigError: See ``run_worker``.
@@ -123,7 +145,8 @@ def start_worker(
     worker = Worker(
         settings, db, heartbeat_db, store, sealer, open_bell(settings), uuid4(), stanza_key
     )
-    return _start(worker, kinds, steps, chores, idle_ms)
+    crew = Crew(worker, Keeper(worker), steps, chores)
+    return _start(crew, kinds, idle_ms, vitals or Vitals({}))
 
 
 def wait_for(look: Callable[[], T], stop: threading.Event) -> T | None:
@@ -214,20 +237,14 @@ class RunningWorker:
             log.warning("job.left", extra={"job": lease.job.id, "reason": str(e)})
 
 
-def _start(
-    worker: Worker,
-    kinds: list[str],
-    steps: Mapping[str, Step],
-    chores: Mapping[str, Step],
-    idle_ms: int,
-) -> RunningWorker:
-    heart = Heart(worker.heartbeat_db, worker.settings, "worker", worker.process)
+def _start(crew: Crew, kinds: list[str], idle_ms: int, vitals: Vitals) -> RunningWorker:
+    worker = crew.worker
+    heart = Heart(worker.heartbeat_db, worker.settings, "worker", worker.process, vitals)
     heart.beat_once()  # claims name this process: its row must be there
     heart.start()
-    crew = Crew(worker, Keeper(worker), steps, chores)
     broker: RabbitListener | NotifyListener
     if worker.settings.broker_url:
-        broker = RabbitListener(worker.settings.broker_url)
+        broker = RabbitListener(worker.settings.broker_url, partial(vitals.heard, "broker"))
     else:
         broker = NotifyListener(worker.settings.database_url, kinds, idle_ms / 1000)
     for kind in kinds:

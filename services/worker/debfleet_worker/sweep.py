@@ -17,7 +17,9 @@ from debfleet.bell import Bell, open_bell
 from debfleet.config import Settings
 from debfleet.db import slots, sweeps, tasks
 from debfleet.db.connect import Database
+from debfleet.metrics_port import MetricsPort, begin_metrics, listen
 from debfleet.model import Ring
+from debfleet.vitals import Vitals
 from debfleet_worker.heart import Heart
 from debfleet_worker.main import on_signals, wait_for
 
@@ -30,18 +32,23 @@ _PRUNE_EVERY = 60  # rounds
 def run_sweep(settings: Settings) -> int:
     """Sweep until SIGTERM or SIGINT; the exit status."""
     settings.need("database_url")
+    listening = listen(settings.metrics_address)
+    begin_metrics(settings, "sweep")
     stop = threading.Event()
     on_signals(stop)
-    sweep(settings, stop)
+    # Not the broker: without it there is enough to do.
+    vitals = Vitals({"database": 3.0 * settings.heartbeat_seconds})
+    with MetricsPort(listening, vitals, settings):
+        sweep(settings, stop, vitals)
     return 0
 
 
-def sweep(settings: Settings, stop: threading.Event) -> None:
+def sweep(settings: Settings, stop: threading.Event, vitals: Vitals | None = None) -> None:
     """Sweep until the event is set."""
     process, bell = uuid4(), open_bell(settings)
     # Little patience: with Postgres away, the calls below must not outlast the grace of a SIGTERM.
     with Database(settings.database_url, size=2, name="debfleet sweep", patience=5) as db:
-        heart = Heart(db, settings, "sweep", process)
+        heart = Heart(db, settings, "sweep", process, vitals)
         wait_for(heart.beat_once, stop)
         heart.start()
         sweeper = Sweeper(db, bell, settings, process)

@@ -1,4 +1,4 @@
-"""The root, the status page and liveness: what answers without a login."""
+"""The root, the status page, liveness and readiness: what answers without a login."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from psycopg_pool import PoolTimeout
 
 from debfleet.db import processes
+from debfleet.metrics_port import store_looks
 from debfleet_api.answers import answer, no_content
 from debfleet_api.hrefs import BASE, CONTENT, wire_time
 from debfleet_api.state import api
@@ -84,6 +85,19 @@ def livez() -> Response:
     response = no_content()
     response.status_code = 200
     return response
+
+
+@blueprint.get("/readyz/")
+def readyz() -> Response:
+    """200 where requests can be answered; 503 where the database or the store is away."""
+    try:
+        with api().db.transaction() as tx:
+            tx.execute("SELECT 1")
+        is_connected = True
+    except (psycopg.OperationalError, PoolTimeout):
+        is_connected = False
+    state = {"database": is_connected, "store": store_looks(api().settings.store_url)}
+    return answer({"ready": all(state.values()), **state}, 200 if all(state.values()) else 503)
 
 
 def _versions() -> list[dict[str, Any]]:
