@@ -171,7 +171,7 @@ def test_links_are_pages_of_package_and_list(big: Database, world: World) -> Non
     every = sorted(
         ((-package, number) for number, units in world.links.items() for package in units)
     )
-    selection = Selection(contents.LINK, sets=(Held(Place(world.repository, 2)),))
+    selection = Selection(Kind.PACKAGE_RELEASE_COMPONENT, sets=(Held(Place(world.repository, 2)),))
 
     with big.transaction() as tx:
         for offset in (0, 1, 50_000, len(every) - 3, len(every)):
@@ -183,10 +183,11 @@ def test_links_are_pages_of_package_and_list(big: Database, world: World) -> Non
 def test_links_of_one_package_and_of_one_component(big: Database, world: World) -> None:
     package = next(iter(next(iter(world.links.values()))))
     component = min(world.components.values())
-    ids = tuple(UnitId(contents.LINK, package, number) for number in world.links)
-    own = Selection(contents.LINK, ids=ids)
+    ids = tuple(UnitId(Kind.PACKAGE_RELEASE_COMPONENT, package, number) for number in world.links)
+    own = Selection(Kind.PACKAGE_RELEASE_COMPONENT, ids=ids)
     linked = Selection(
-        contents.LINK, sets=(Held(Place(world.repository, 2), components=(component,)),)
+        Kind.PACKAGE_RELEASE_COMPONENT,
+        sets=(Held(Place(world.repository, 2), components=(component,)),),
     )
 
     with big.transaction() as tx:
@@ -207,8 +208,8 @@ def test_a_link_in_no_version_is_not_found(big: Database, world: World) -> None:
     there, gone = min(units), min(world.versions[1] - units)
 
     with big.transaction() as tx:
-        found = contents.find_unit(tx, UnitId(contents.LINK, there, number))
-        missing = contents.find_unit(tx, UnitId(contents.LINK, gone, number))
+        found = contents.find_unit(tx, UnitId(Kind.PACKAGE_RELEASE_COMPONENT, there, number))
+        missing = contents.find_unit(tx, UnitId(Kind.PACKAGE_RELEASE_COMPONENT, gone, number))
 
     assert found is not None
     assert found["release_component"] == world.components[number]
@@ -262,7 +263,7 @@ def test_a_list_of_everything_goes_from_the_newest(big: Database, world: World) 
 
 def test_kinds_one_after_the_other_are_one_list(big: Database, world: World) -> None:
     held = (Held(Place(world.repository, 2)),)
-    kinds = (contents.LINK, Kind.PACKAGE, Kind.RELEASE_COMPONENT, Kind.RELEASE)
+    kinds = (Kind.PACKAGE_RELEASE_COMPONENT, Kind.PACKAGE, Kind.RELEASE_COMPONENT, Kind.RELEASE)
     links = sum(len(units) for units in world.links.values())
     total = links + len(world.versions[2]) + 4 + 2
 
@@ -272,7 +273,10 @@ def test_kinds_one_after_the_other_are_one_list(big: Database, world: World) -> 
         _, tail = contents.list_mixed(tx, selections, 100, total - 8)
 
     assert count == total
-    assert [kind for kind, _ in border] == [*[contents.LINK] * 2, *[Kind.PACKAGE] * 2]
+    assert [kind for kind, _ in border] == [
+        *[Kind.PACKAGE_RELEASE_COMPONENT] * 2,
+        *[Kind.PACKAGE] * 2,
+    ]
     assert [kind for kind, _ in tail] == [
         *[Kind.PACKAGE] * 2, *[Kind.RELEASE_COMPONENT] * 4, *[Kind.RELEASE] * 2,
     ]  # fmt: skip
@@ -305,7 +309,9 @@ def test_a_link_is_found_in_the_versions_that_hold_it(big: Database, world: Worl
     number, units = next(iter(world.links.items()))
 
     with big.transaction() as tx:
-        found = contents.find_versions(tx, [UnitId(contents.LINK, min(units), number)])
+        found = contents.find_versions(
+            tx, [UnitId(Kind.PACKAGE_RELEASE_COMPONENT, min(units), number)]
+        )
 
     assert found == [(world.repository, 2)]
 
@@ -398,7 +404,7 @@ def test_units_that_do_not_exist_are_not_known(db: Database) -> None:
         wanted = {
             UnitId(Kind.PACKAGE, ids[0]), UnitId(Kind.PACKAGE, 99),
             UnitId(Kind.RELEASE_COMPONENT, component), UnitId(Kind.SOURCE_PACKAGE, 1),
-            UnitId(contents.LINK, ids[0], 1),
+            UnitId(Kind.PACKAGE_RELEASE_COMPONENT, ids[0], 1),
         }  # fmt: skip
 
         known = contents.list_known(tx, wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,21 +9,23 @@ from debfleet.config import Settings
 from debfleet.db import publications
 from debfleet.db.connect import Tx
 from debfleet.db.publications import Origin, Publication, Structure
-from debfleet.deb.paths import index_directory, plain_component, safe_path
+from debfleet.deb.paths import index_directory, plain_component, safe_path, sources_path
 from debfleet.deb.publish import ReleaseFields
+from debfleet.model import Kind
 
 SIMPLE, SIMPLE_COMPONENT = "default", "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One Packages file to write."""
+    """One Packages or Sources file to write."""
 
     path: str  # below the publication's root
     components: tuple[int, ...] | None  # ids of release components; none: the whole version
     component: str  # its directory's name
-    architecture: str
+    architecture: str  # 'source' of a Sources file
     is_empty: bool
+    lists: Kind = Kind.PACKAGE  # the units in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,10 @@ class Dist:
     directory: str  # dists/<name>
     components: tuple[str, ...]  # full names, as Release says them
     architectures: tuple[str, ...]
-    indices: tuple[Index, ...]
+    indices: tuple[Index, ...]  # of packages
+    sources: tuple[Index, ...]  # one of each component, even if empty
     is_simple: bool = False
     release: dict[str, Any] | None = None  # the columns of its release unit
-
-    def sources(self) -> Iterator[str]:
-        """Paths of its Sources files."""
-        for name in dict.fromkeys(plain_component(c) for c in self.components):
-            yield f"{self.directory}/{name}/source/Sources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,9 @@ def read_dists(
         if not found and not simple:
             found = [_placeholder(settings)]
     if simple:
-        found.append(_simple(publications.count_architectures(tx, repository, number)))
+        counts = publications.count_architectures(tx, repository, number)
+        has_sources = bool(publications.count_sources(tx, repository, number).get(0))
+        found.append(_simple(counts, has_sources))
     return Dists(tuple(found), foreign, hidden)
 
 
@@ -130,10 +129,27 @@ def _structured(structure: Structure, name: str) -> Dist:
     )
     for plain in by_plain:
         safe_path(f"{directory}/{plain}")
+    sources = tuple(
+        _sources(directory, plain, tuple(ids), is_empty=not any(map(structure.sources.get, ids)))
+        for plain, ids in by_plain.items()
+    )
     releases = [structure.releases[s] for s in spelled if s in structure.releases]
     components = tuple(dict.fromkeys(c.component for c in places))
     release = releases[-1] if releases else None
-    return Dist(name, directory, components, architectures, indices, release=release)
+    return Dist(name, directory, components, architectures, indices, sources, release=release)
+
+
+def _sources(
+    directory: str, component: str, ids: tuple[int, ...] | None, *, is_empty: bool
+) -> Index:
+    return Index(
+        path=f"{directory}/{sources_path(component)}",
+        components=ids,
+        component=component,
+        architecture="source",
+        is_empty=is_empty,
+        lists=Kind.SOURCE_PACKAGE,
+    )
 
 
 def _count_foreign(structure: Structure, dist: Dist) -> int:
@@ -145,7 +161,7 @@ def _count_foreign(structure: Structure, dist: Dist) -> int:
     )
 
 
-def _simple(counts: dict[str, int]) -> Dist:
+def _simple(counts: dict[str, int], has_sources: bool) -> Dist:
     directory = f"dists/{SIMPLE}"
     architectures = tuple(sorted({*counts, "all"}))
     indices = tuple(
@@ -158,7 +174,9 @@ def _simple(counts: dict[str, int]) -> Dist:
         )
         for architecture in architectures
     )
-    return Dist(SIMPLE, directory, (SIMPLE_COMPONENT,), architectures, indices, is_simple=True)
+    sources = (_sources(directory, SIMPLE_COMPONENT, None, is_empty=not has_sources),)
+    components = (SIMPLE_COMPONENT,)
+    return Dist(SIMPLE, directory, components, architectures, indices, sources, is_simple=True)
 
 
 def _placeholder(settings: Settings) -> Dist:
@@ -177,4 +195,5 @@ def _placeholder(settings: Settings) -> Dist:
         )
         for architecture in architectures
     )
-    return Dist(name, directory, (component,), architectures, indices)
+    sources = (_sources(directory, plain_component(component), (), is_empty=True),)
+    return Dist(name, directory, (component,), architectures, indices, sources)

@@ -78,7 +78,7 @@ def _beside(index: str) -> str:
 
 def _listed(dist: Dist, files: dict[str, Stored]) -> list[deb.PublishedFile]:
     """What the Release file of a dist names; nothing of a dist that lies below this one."""
-    paths = [index.path for index in dist.indices] + list(dist.sources())
+    paths = [index.path for index in (*dist.indices, *dist.sources)]
     names = [path + ending for path in paths for ending in ENDINGS.values()]
     names += [name for index in dist.indices if (name := _beside(index.path)) in files]
     start = len(dist.directory) + 1

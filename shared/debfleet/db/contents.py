@@ -21,7 +21,11 @@ from debfleet.model import Kind
 
 _q = sql.load("contents.sql")
 
-LINK = Kind.PACKAGE_RELEASE_COMPONENT
+LINKS: Mapping[Kind, Kind] = {
+    Kind.PACKAGE_RELEASE_COMPONENT: Kind.PACKAGE,
+    Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: Kind.SOURCE_PACKAGE,
+}
+"""Each kind of link, and what it links to a release component; links have no rows."""
 
 TABLES: Mapping[Kind, LiteralString] = {
     Kind.PACKAGE: "packages",
@@ -30,8 +34,10 @@ TABLES: Mapping[Kind, LiteralString] = {
     Kind.RELEASE: "releases",
     Kind.RELEASE_ARCHITECTURE: "release_architectures",
     Kind.RELEASE_COMPONENT: "release_components",
+    Kind.SOURCE_INDEX: "source_indices",
+    Kind.SOURCE_PACKAGE: "source_packages",
 }
-"""The table of each kind that has rows; package links are bits and nothing else."""
+"""The table of each kind that has rows; links are bits and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Held:
     version: Place | None  # None: what any version holds
     without: Place | None = None
     components: tuple[int, ...] | None = None
-    """Only what is linked to these release components; for packages and their links."""
+    """Only what is linked to these release components; for packages of either kind, and links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,9 @@ def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
     """One page of a list, and how many units it has in all.
 
     A row holds the unit's columns; a package's has ``artifact``, the id of its artifact or None;
-    a release file's or an index's has ``files``, by path the id of the artifact or None; a link's
-    has ``list``, ``package``, ``release_component``, ``index_architecture`` and ``created``.
+    a release file's, an index's or a source package's has ``files``, by path the id of the artifact
+    or None; a link's has ``list``, ``package`` (of its kind), ``release_component``,
+    ``index_architecture`` and ``created``.
     """
     query = _Query(selection)
     count = query.count(tx)
@@ -123,10 +130,10 @@ def list_known(tx: Tx, units: Iterable[UnitId]) -> set[UnitId]:
             )
             found = {row["id"] for row in tx.execute(query, {"ids": [u.id for u in wanted]})}
             known |= {u for u in wanted if u.id in found and u.list == 0}
-        elif kind == LINK:
-            given = Selection(LINK, ids=tuple(wanted))
+        elif kind in LINKS:
+            given = Selection(kind, ids=tuple(wanted))
             found_links = list_units(tx, given, len(wanted), 0).rows
-            known |= {UnitId(LINK, row["package"], row["list"]) for row in found_links}
+            known |= {UnitId(kind, row["package"], row["list"]) for row in found_links}
     return known
 
 
@@ -168,10 +175,10 @@ def list_components_of_package(tx: Tx, version: Place, package: int) -> list[int
     return [row["id"] for row in rows]
 
 
-def list_links_of_package(tx: Tx, package: int) -> list[UnitId]:
-    """The links of a package in any version."""
-    rows = tx.execute(_q["list_links_of_package"], {"package": package})
-    return [UnitId(LINK, package, row["list"]) for row in rows]
+def list_links_of_package(tx: Tx, kind: Kind, package: int) -> list[UnitId]:
+    """The links, of one kind of ``LINKS``, of a package in any version."""
+    rows = tx.execute(_q["list_links_of_package"], {"kind": int(kind), "package": package})
+    return [UnitId(kind, package, row["list"]) for row in rows]
 
 
 def list_releases_of_package(tx: Tx, version: Place, package: int) -> list[int]:
@@ -249,7 +256,8 @@ class _Query:
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._is_link = selection.kind == LINK
+        self._is_link = selection.kind in LINKS
+        self._table = compose.Identifier(TABLES[LINKS.get(selection.kind, selection.kind)])
         where = [] if selection.where is None else [selection.where]
         if not self._is_link and selection.ids is not None:
             where.append(_piece("is_given", ids=[u.id for u in selection.ids]))
@@ -284,16 +292,17 @@ class _Query:
             form,
             sets=self._sets + compose.SQL(", ") if self._has_sets else compose.SQL("with "),
             source=_NOTHING if self._is_link else self._source(),
+            table=self._table,
             order=_NEWEST if order is None else order,
             limit=limit,
             offset=offset,
         )
-        return tx.execute(ids + _piece(_SHOWN[self._selection.kind])).fetchall()
+        shown = _piece(_SHOWN[self._selection.kind], table=self._table)
+        return tx.execute(ids + shown).fetchall()
 
     def _source(self) -> compose.Composable:
-        table = compose.Identifier(TABLES[self._selection.kind])
         form = "rows_of_sets" if self._has_sets else "rows_of_table"
-        return _piece(form, table=table, where=self._where)
+        return _piece(form, table=self._table, where=self._where)
 
     def _compose_sets(self) -> compose.Composable:
         """``with … wanted (chunk, bits)``, for links ``(list, chunk, bits)``."""
@@ -323,20 +332,22 @@ class _Query:
 
     def _held(self, held: Held) -> compose.Composable:
         """One set as (chunk, bits), for links (list, chunk, bits)."""
+        kind = self._selection.kind
         if held.components is not None:
-            lists = _piece("lists_of_components", components=list(held.components))
+            of = next(link for link, linked in LINKS.items() if kind in (link, linked))
+            lists = _piece("lists_of_components", kind=int(of), components=list(held.components))
         elif self._is_link:
-            lists = _piece("lists_of_links")
+            lists = _piece("lists_of_links", kind=int(kind))
         else:
-            lists = _piece("list_of_units", kind=int(self._selection.kind))
+            lists = _piece("list_of_units", kind=int(kind))
         key = compose.SQL("c.list, c.chunk" if self._is_link else "c.chunk")
         if held.version is None:
             return _piece("held_anywhere", key=key, lists=lists)
-        of = {"r": held.version.repository, "n": held.version.number}
+        at = {"r": held.version.repository, "n": held.version.number}
         if held.without is None:
-            return _piece("held", key=key, lists=lists, **of)
+            return _piece("held", key=key, lists=lists, **at)
         without = {"wr": held.without.repository, "wn": held.without.number}
-        return _piece("held_without", key=key, lists=lists, **of, **without)
+        return _piece("held_without", key=key, lists=lists, **at, **without)
 
 
 _NOTHING = compose.SQL("")
@@ -358,6 +369,6 @@ def _piece(name: str, **parts: Any) -> compose.Composed:
     return compose.SQL(_q[name] + "\n").format(**filled)
 
 
-_SHOWN: Mapping[Kind, str] = {kind: f"show_{table}" for kind, table in TABLES.items()} | {
-    LINK: "show_links"
-}
+_SHOWN: Mapping[Kind, str] = {kind: f"show_{table}" for kind, table in TABLES.items()} | (
+    dict.fromkeys(LINKS, "show_links")
+)

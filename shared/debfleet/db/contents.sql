@@ -31,10 +31,10 @@ c.list = (select id from content_lists
            where kind = {kind} and release_component = 0 and index_architecture = '')
 
 -- name: lists_of_links
-c.list in (select id from content_lists where kind = 11)
+c.list in (select id from content_lists where kind = {kind})
 
 -- name: lists_of_components
-c.list in (select id from content_lists where kind = 11 and release_component = any({components}::bigint[]))
+c.list in (select id from content_lists where kind = {kind} and release_component = any({components}::bigint[]))
 
 -- name: given_links
 select list, chunk_of(id) as chunk, bit_or(one_bit(id)) as bits
@@ -84,7 +84,7 @@ select u.id, u.sha256, u.size, u.created {source}
   select id, list, row_number() over () as place_in_list
     from (select u.id, l.id as list
             from wanted w cross join generate_series(0, chunk_size() - 1) place
-            join packages u on u.id = id_at(w.chunk, place)
+            join {table} u on u.id = id_at(w.chunk, place)
             join content_lists l on l.id = w.list
            where get_bit(w.bits, place) = 1
            order by {order}, u.id desc, l.id limit {limit} offset {offset}) page)
@@ -123,6 +123,30 @@ select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
   from ids join package_indices u using (id)
  order by ids.place_in_list
 
+-- name: show_source_packages
+select u.id, u.created, u.relative_path, u.sha256, u.stanza,
+       (select jsonb_object_agg(f.path, a.id) from unit_files f
+          left join artifacts a on a.sha256 = f.sha256 and a.size = f.size
+         where f.kind = 12 and f.unit = u.id) as files
+  from ids join source_packages u using (id)
+ order by ids.place_in_list
+
+-- name: show_source_indices
+-- release: a release file of the same directory that some version holds together with the index.
+select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+                        left join artifacts a on a.sha256 = f.sha256
+                       where f.kind = 6 and f.unit = u.id), '{{}}') as files,
+       (select max(r.id)
+          from release_files r
+          join content_lists lr on lr.kind = 4 join content_lists li on li.kind = 6
+          join repository_chunks cr on cr.list = lr.id and cr.chunk = chunk_of(r.id) and get_bit(cr.bits, place_of(r.id)) = 1
+          join repository_chunks ci on ci.list = li.id and ci.chunk = chunk_of(u.id) and get_bit(ci.bits, place_of(u.id)) = 1
+           and ci.repository = cr.repository
+           and (cr.removed is null or cr.removed > ci.added) and (ci.removed is null or ci.removed > cr.added)
+         where r.directory = u.directory) as release
+  from ids join source_indices u using (id)
+ order by ids.place_in_list
+
 -- name: show_releases
 select u.* from ids join releases u using (id) order by ids.place_in_list
 
@@ -136,7 +160,7 @@ select u.* from ids join release_components u using (id) order by ids.place_in_l
 -- A link has no row of its own: it is as young as the younger of its package and its list.
 select ids.id as package, ids.list, l.release_component, l.index_architecture,
        greatest(p.created, l.created) as created
-  from ids join content_lists l on l.id = ids.list join packages p on p.id = ids.id
+  from ids join content_lists l on l.id = ids.list join {table} p on p.id = ids.id
  order by ids.place_in_list
 
 -- name: find_previous
@@ -168,7 +192,7 @@ select distinct l.release_component as id
 -- name: list_links_of_package
 select distinct c.list
   from content_lists l join repository_chunks c on c.list = l.id and c.chunk = chunk_of(%(package)s)
- where l.kind = 11 and get_bit(c.bits, place_of(%(package)s)) = 1
+ where l.kind = %(kind)s and get_bit(c.bits, place_of(%(package)s)) = 1
  order by 1
 
 -- name: list_releases_of_package
@@ -236,7 +260,7 @@ u.sha256 in (
   with held as materialized (
     select l.kind, c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
      where c.repository = {repository} and c.added <= {number}
-       and (c.removed is null or c.removed > {number}) and l.kind in (1, 4, 5)),
+       and (c.removed is null or c.removed > {number}) and l.kind in (1, 4, 5, 6, 12)),
   ids as materialized (
     select kind, id_at(chunk, place) as id from held, generate_series(0, chunk_size() - 1) place
      where get_bit(bits, place) = 1)

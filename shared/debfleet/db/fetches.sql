@@ -1,14 +1,15 @@
 -- Files that the content service fetches when they are asked for.
 
 -- name: list_sources
--- Where a package's file is offered: by each remote, at the path that its newest index says. Those
+-- Where a file of a package is offered: by each remote, at the path that its newest index says. Those
 -- that gave wrong bytes lately are left out; those whose files are kept come first.
 select found.remote, found.path, r.policy
-  from (select distinct on (o.remote) o.remote, p.relative_path as path, o.index
-          from packages p
-          join index_chunks c on c.kind = 1 and c.chunk = chunk_of(p.id) and get_bit(c.bits, place_of(p.id)) = 1
+  from (select distinct on (o.remote) o.remote, p.path, o.index
+          from (select 1 as kind, id, relative_path as path from packages where sha256 = %(sha256)s and size = %(size)s
+                union all
+                select 12, unit, path from unit_files where kind = 12 and sha256 = %(sha256)s and size = %(size)s) p
+          join index_chunks c on c.kind = p.kind and c.chunk = chunk_of(p.id) and get_bit(c.bits, place_of(p.id)) = 1
           join offers o on o.index = c.index
-         where p.sha256 = %(sha256)s and p.size = %(size)s
          order by o.remote, o.index desc) found
   join remotes r on r.id = found.remote
  where not exists (select from refused_sources x

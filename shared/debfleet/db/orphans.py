@@ -43,11 +43,13 @@ _q = sql.load("orphans.sql")
 
 KINDS = (
     Kind.PACKAGE_INDEX,
+    Kind.SOURCE_INDEX,
     Kind.RELEASE_FILE,
     Kind.RELEASE,
     Kind.RELEASE_ARCHITECTURE,
     Kind.RELEASE_COMPONENT,
     Kind.PACKAGE,
+    Kind.SOURCE_PACKAGE,
 )
 """Every kind that has rows; links are bits, and go with their last version."""
 
@@ -89,8 +91,9 @@ def delete_units(
     Call with the lock.
     """
     also: list[compose.Composable] = [compose.SQL("true")]
-    if kind == Kind.PACKAGE_INDEX:
-        also.append(compose.SQL(_q["is_no_task_s_index"]))
+    if kind in (Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX):
+        number = compose.Literal(int(kind))
+        also.append(compose.SQL(_q["is_no_task_s_index"]).format(kind=number))
     if kind == Kind.RELEASE_COMPONENT:
         also.append(compose.SQL(_q["has_no_links"]))
     if ids is not None:

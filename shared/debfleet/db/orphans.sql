@@ -5,19 +5,19 @@
 -- Indices that no task relies on, nobody asked for lately, and that are no remote's newest offer of
 -- some unit that a version still holds: such a unit could not be fetched any more.
 with alive as materialized (
-  select c.chunk, bit_or(c.bits) as bits
-    from repository_chunks c join content_lists l on l.id = c.list and l.kind = 1 group by c.chunk),
+  select l.kind, c.chunk, bit_or(c.bits) as bits
+    from repository_chunks c join content_lists l on l.id = c.list and l.kind in (1, 12) group by l.kind, c.chunk),
 offered as materialized (
-  select o.remote, c.index, c.chunk, bit_or(c.bits) as bits
-    from offers o join index_chunks c on c.index = o.index and c.kind = 1
-   group by o.remote, c.index, c.chunk),
+  select o.remote, c.kind, c.index, c.chunk, bit_or(c.bits) as bits
+    from offers o join index_chunks c on c.index = o.index
+   group by o.remote, c.kind, c.index, c.chunk),
 newer as (
-  select index, chunk, bits,
-         bit_or(bits) over (partition by remote, chunk order by index desc
+  select kind, index, chunk, bits,
+         bit_or(bits) over (partition by remote, kind, chunk order by index desc
                             rows between unbounded preceding and 1 preceding) as later
     from offered),
 needed as materialized (
-  select distinct n.index from newer n join alive a using (chunk)
+  select distinct n.index from newer n join alive a using (kind, chunk)
    where bit_count(n.bits & a.bits & ~ coalesce(n.later, no_bits())) > 0),
 free as materialized (
   select i.id from indices i
@@ -33,7 +33,7 @@ delete from indices i using free where i.id = free.id
 with alive as (
   select chunk, bit_count(bit_or(bits)) as n
     from (select c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
-           where l.kind = {kind} or ({kind} = 1 and l.kind = 11)
+           where l.kind = {kind} or l.kind = link_kind({kind})
           union all
           select chunk, bits from index_chunks where kind = {kind}) held
    group by chunk),
@@ -47,7 +47,7 @@ select chunk from there left join alive using (chunk)
 with alive as materialized (
   select chunk, bit_or(bits) as bits
     from (select c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
-           where (l.kind = {kind} or ({kind} = 1 and l.kind = 11)) and c.chunk = any({chunks}::int[])
+           where (l.kind = {kind} or l.kind = link_kind({kind})) and c.chunk = any({chunks}::int[])
           union all
           select chunk, bits from index_chunks where kind = {kind} and chunk = any({chunks}::int[])) held
    group by chunk),
@@ -64,19 +64,19 @@ free as materialized (
      for update of u skip locked),
 files as (delete from unit_files f using free where f.kind = {kind} and f.unit = free.id),
 places as (delete from content_lists l using free
-            where {kind} = 10 and l.kind = 11 and l.release_component = free.id)
+            where {kind} = 10 and l.kind in (11, 13) and l.release_component = free.id)
 delete from {table} u using free where u.id = free.id
 
 -- name: is_one_of
 u.id = any({ids}::bigint[])
 
 -- name: is_no_task_s_index
-not exists (select from wanted_indices w where w.unit = u.id)
+not exists (select from wanted_indices w where w.unit = u.id and (w.lists = 12) = ({kind} = 6))
 
 -- name: has_no_links
 -- The places of a component's links go with it, so none may be in use.
 not exists (select from content_lists l join repository_chunks c on c.list = l.id
-             where l.kind = 11 and l.release_component = u.id)
+             where l.kind in (11, 13) and l.release_component = u.id)
 
 -- name: doom_artifacts
 -- The next artifacts whose digest no unit names and no sync is about to store. Their rows go now,

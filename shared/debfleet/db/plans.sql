@@ -106,17 +106,22 @@ select %(kind)s, %(unit)s, path, sha256
     on conflict do nothing;
 
 -- name: add_wanted_indices
-insert into wanted_indices (task, position, distribution, directory, component, architecture, path,
-                            files, by_hash, sha256, accept, optional, index, unit, state, lists)
-select %(task)s, position, distribution, directory, component, architecture, path,
-       files, by_hash, decode(sha256, 'hex'), accept, optional, index, unit, state, lists
-  from jsonb_to_recordset(%(rows)s) as r(
+with r as materialized (
+  select * from jsonb_to_recordset(%(rows)s) as r(
     position int, distribution text, directory text, component text, architecture text, path text,
     files jsonb, by_hash boolean, sha256 text, accept text[], optional boolean, index int, unit bigint, state text,
-    lists smallint);
+    lists smallint)),
+added as (
+  insert into wanted_indices (task, position, distribution, directory, component, architecture, path,
+                              files, by_hash, sha256, accept, optional, index, unit, state)
+  select %(task)s, position, distribution, directory, component, architecture, path,
+         files, by_hash, decode(sha256, 'hex'), accept, optional, index, unit, state from r)
+insert into listed_kinds (task, position, lists)
+select %(task)s, position, lists from r where lists <> 1;
 
 -- name: get_wanted_index
-select * from wanted_indices where task = %(task)s and position = %(position)s;
+-- lists is a function, so it needs the table's name (migration 0006).
+select w.*, w.lists from wanted_indices w where task = %(task)s and position = %(position)s;
 
 -- name: lock_siblings
 -- The wanted indices of one component, locked: whether "all" is missing decides what the others give.
@@ -131,9 +136,9 @@ update wanted_indices set index = %(index)s, unit = %(unit)s, state = %(state)s
 
 -- name: accept_all_as_well
 -- binary-all cannot be had: what the other indices say of "all" counts now. Gives those already read.
-update wanted_indices set accept = accept || 'all'::text
+update wanted_indices w set accept = accept || 'all'::text
  where task = %(task)s and distribution = %(distribution)s and component = %(component)s
-   and lists = 1 and architecture <> 'all' and not 'all' = any(accept)
+   and w.lists = 1 and architecture <> 'all' and not 'all' = any(accept)
 returning position, state;
 
 -- name: add_package_index
@@ -232,8 +237,8 @@ select reason, path as file, line, detail
 -- name: count_upstream_files
 -- Without the indices of a dist that was skipped whole, as Pulp counts.
 select (select count(*) from task_units where task = %(task)s and kind = 4)
-       + (select count(distinct (lists = 12, unit)) filter (where unit is not null)
-            from wanted_indices where task = %(task)s) as n;
+       + (select count(distinct (w.lists = 12, unit)) filter (where unit is not null)
+            from wanted_indices w where task = %(task)s) as n;
 
 -- name: renew_options
 update repository_versions v set options = %(options)s

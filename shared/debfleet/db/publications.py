@@ -156,6 +156,7 @@ class Structure:
     architectures: dict[str, list[str]]  # by distribution, sorted
     releases: dict[str, dict[str, Any]]  # by distribution: the columns of its release unit
     counts: dict[tuple[int, str], int]  # packages by component's id and architecture
+    sources: dict[int, int]  # source packages by component's id
 
 
 def get_origin(tx: Tx, repository: int, number: int) -> Origin:
@@ -186,7 +187,14 @@ def get_structure(tx: Tx, repository: int, number: int) -> Structure:
         architectures=architectures,
         releases={row["distribution"]: row for row in tx.execute(_Q["list_releases"], at)},
         counts=counts,
+        sources=count_sources(tx, repository, number),
     )
+
+
+def count_sources(tx: Tx, repository: int, number: int) -> dict[int, int]:
+    """Source packages by the id of their component; at 0: all of the version."""
+    at = {"repository": repository, "number": number}
+    return {row["component"]: row["count"] for row in tx.execute(_Q["count_sources"], at)}
 
 
 def count_architectures(tx: Tx, repository: int, number: int) -> dict[str, int]:
@@ -196,7 +204,9 @@ def count_architectures(tx: Tx, repository: int, number: int) -> dict[str, int]:
 
 
 def add_digest_paths(tx: Tx, publication: Publication) -> int:
-    """Find the packages whose pool path another file wants too, for their own; how many."""
+    """Find the packages, source packages too, that have a file at whose pool path another file
+    belongs as well; how many.
+    """
     values = {
         "publication": publication.id,
         "repository": publication.repository,
@@ -204,7 +214,8 @@ def add_digest_paths(tx: Tx, publication: Publication) -> int:
         "structured": publication.structured,
         "simple": publication.simple,
     }
-    return tx.execute(_Q["add_digest_paths"], values).rowcount
+    sources = tx.execute(_Q["add_digest_sources"], values).rowcount
+    return tx.execute(_Q["add_digest_paths"], values).rowcount + sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +255,36 @@ def listed_packages(
     with psycopg.ClientCursor(tx) as cursor, cursor.copy(_Q["copy_index"], values) as copy:
         copy.set_types(_LISTED)
         yield (Listed(*row) for row in copy.rows())
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSource:
+    """A source package as an index lists it."""
+
+    name: str
+    sha256: bytes  # of its .dsc
+    stanza: str
+    component: str  # its full name: where it lies in the pool
+    by_digest: bool  # one of its files' plain pool paths is another's too
+
+
+_LISTED_SOURCE = ("text", "bytea", "text", "text", "bool")
+
+
+@contextmanager
+def listed_sources(
+    tx: Tx, publication: Publication, components: Sequence[int] | None
+) -> Iterator[Iterator[ListedSource]]:
+    """The source packages of one index in their order, streamed; see ``listed_packages``."""
+    values = {
+        "publication": publication.id,
+        "repository": publication.repository,
+        "number": publication.number,
+        "components": None if components is None else list(components),
+    }
+    with psycopg.ClientCursor(tx) as cursor, cursor.copy(_Q["copy_source_index"], values) as copy:
+        copy.set_types(_LISTED_SOURCE)
+        yield (ListedSource(*row) for row in copy.rows())
 
 
 # --- files ----------------------------------------------------------------------------------------

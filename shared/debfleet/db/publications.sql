@@ -108,6 +108,13 @@ select s.release_component, p.architecture || p.architecture_variant, count(*)
  where s.index_architecture = '' and get_bit(s.bits, place) = 1
  group by 1, 2
 
+-- name: count_sources
+-- Source packages by release component; 0: all of the version.
+select l.release_component as component, sum(bit_count(c.bits))::bigint as count
+  from repository_chunks c join content_lists l on l.id = c.list and l.kind in (12, 13)
+ where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
+ group by 1
+
 -- name: count_architectures
 -- Of all packages of the version.
 with ids as materialized (
@@ -146,6 +153,56 @@ shared as materialized (
 select distinct %(publication)s::int, f.id
   from shared s join files f using (place, file)
 on conflict do nothing
+
+-- name: add_digest_sources
+-- The same of source packages: those of one place that have a file of one name and other bytes.
+insert into digest_sources (publication, source_package)
+with held as materialized (
+  select c.list, c.chunk, c.bits from repository_chunks c
+   where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)),
+sets as materialized (
+  select rc.component as place, h.chunk, bit_or(h.bits) as bits
+    from held h join content_lists l on l.id = h.list and l.kind = 13
+    join release_components rc on rc.id = l.release_component
+   where %(structured)s group by 1, 2
+  union all
+  select '', h.chunk, h.bits from held h join content_lists l on l.id = h.list and l.kind = 12
+   where %(simple)s),
+ids as materialized (
+  select place, id_at(chunk, n) as id from sets, generate_series(0, chunk_size() - 1) n
+   where get_bit(bits, n) = 1),
+files as materialized (
+  select i.place, i.id, f.sha256, file_name(f.path) as file
+    from ids i join unit_files f on f.kind = 12 and f.unit = i.id),
+shared as materialized (
+  select place, file from files group by 1, 2
+  having count(*) > 1 and min(encode(sha256, 'hex')) <> max(encode(sha256, 'hex')))
+select distinct %(publication)s::int, f.id
+  from shared s join files f using (place, file)
+on conflict do nothing
+
+-- name: copy_source_index
+-- The source packages of one index, in the order of the file: those linked to some components (of
+-- one plain name), or all of the version.
+copy (
+with sets as materialized (
+  select c.chunk, coalesce(rc.component, 'all') as component, bit_or(c.bits) as bits
+    from repository_chunks c join content_lists l on l.id = c.list
+    left join release_components rc on rc.id = l.release_component and l.kind = 13
+   where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
+     and (l.kind = 12 and %(components)s::bigint[] is null
+          or l.kind = 13 and l.release_component = any (%(components)s::bigint[]))
+   group by 1, 2),
+ids as materialized (
+  select id_at(chunk, place) as id, min(component) as component
+    from sets, generate_series(0, chunk_size() - 1) place
+   where get_bit(bits, place) = 1
+   group by 1)
+select p.name, p.sha256, p.stanza, i.component,
+       exists (select from digest_sources d where d.publication = %(publication)s and d.source_package = p.id)
+  from ids i join source_packages p using (id)
+ order by p.name collate "C", p.version collate "C", p.id
+) to stdout (format binary)
 
 -- name: copy_index
 -- The packages of one index, in the order of the file: those linked to some components (of one
@@ -205,8 +262,8 @@ select path, sha256, sha512, md5, sha1, size, is_index from published_files
 
 -- name: list_unit_files
 -- The stored files of the Release files and indices that upstream gave the version.
-select distinct on (f.path) f.path, f.sha256, a.size, f.kind = 5 as is_index
-  from repository_chunks c join content_lists l on l.id = c.list and l.kind in (4, 5)
+select distinct on (f.path) f.path, f.sha256, a.size, f.kind <> 4 as is_index
+  from repository_chunks c join content_lists l on l.id = c.list and l.kind in (4, 5, 6)
   join unit_files f on f.kind = l.kind and f.unit between id_at(c.chunk, 0) and id_at(c.chunk, chunk_size() - 1)
    and get_bit(c.bits, place_of(f.unit)) = 1
   join artifacts a on a.sha256 = f.sha256

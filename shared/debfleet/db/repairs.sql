@@ -5,7 +5,7 @@
 with held as materialized (
   select l.kind, c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
    where c.repository = %(repository)s and c.added <= %(number)s
-     and (c.removed is null or c.removed > %(number)s) and l.kind in (1, 4, 5)),
+     and (c.removed is null or c.removed > %(number)s) and l.kind in (1, 4, 5, 6, 12)),
 next as materialized (
   select a.id, a.sha256, a.size from artifacts a
    where a.id > %(after)s
@@ -25,6 +25,12 @@ select distinct on (sha256, remote) sha256, remote, path
           join index_chunks c on c.kind = 1 and c.chunk = chunk_of(p.id) and get_bit(c.bits, place_of(p.id)) = 1
           join offers o on o.index = c.index
          where p.sha256 = any(%(digests)s::bytea[])
+        union all
+        select f.sha256, o.remote, f.path, o.index
+          from unit_files f
+          join index_chunks c on c.kind = 12 and c.chunk = chunk_of(f.unit) and get_bit(c.bits, place_of(f.unit)) = 1
+          join offers o on o.index = c.index
+         where f.kind = 12 and f.sha256 = any(%(digests)s::bytea[])
         union all
         select f.sha256, r.remote, f.path, 0
           from unit_files f join repositories r on r.id = %(repository)s and r.remote is not null

@@ -123,12 +123,15 @@ select list, chunk, bit_or(bits)
 -- name: drop_refused
 -- Packages, and their places, whose files upstream did not give (task_files.refused).
 update wanted w set bits = w.bits & ~ r.bits
-  from (select chunk_of(p.id) as chunk, bit_or(one_bit(p.id)) as bits
-          from task_files f join packages p on p.sha256 = f.sha256
-         where f.task = %(task)s and f.refused is not null
-           and not exists (select from artifacts a where a.sha256 = f.sha256)
-         group by 1) r, content_lists l
- where l.id = w.list and l.kind in (1, 11) and w.chunk = r.chunk;
+  from (select kind, chunk_of(id) as chunk, bit_or(one_bit(id)) as bits
+          from (select f.sha256, 1 as kind, p.id from task_files f join packages p on p.sha256 = f.sha256
+                 where f.task = %(task)s and f.refused is not null
+                union all
+                select f.sha256, 12, u.unit from task_files f join unit_files u on u.kind = 12 and u.sha256 = f.sha256
+                 where f.task = %(task)s and f.refused is not null) refused
+         where not exists (select from artifacts a where a.sha256 = refused.sha256)
+         group by 1, 2) r, content_lists l
+ where l.id = w.list and (l.kind = r.kind or l.kind = link_kind(r.kind)) and w.chunk = r.chunk;
 
 -- name: fill_base
 insert into base

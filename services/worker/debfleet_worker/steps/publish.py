@@ -20,7 +20,8 @@ from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
 from debfleet.db.publications import AtPath, NewPublication, Origin, Publication, Stored
 from debfleet.deb import publish as deb
-from debfleet.model import Job, Ring, prn
+from debfleet.deb.publish_sources import render_source, source_directories
+from debfleet.model import Job, Kind, Ring, prn
 from debfleet_worker.dists import Dists, Index, read_dists
 from debfleet_worker.forms import ENDINGS, Forms, record, write_index
 from debfleet_worker.lease import Lease
@@ -104,9 +105,8 @@ def _open_indices(tx: Tx, job: Job, new: NewPublication, dists: Dists, empty: Fo
     if shared:
         log.info("pool.paths_shared", extra={"packages": shared})
     record(tx, [empty])
-    indices = [index for dist in dists.dists for index in dist.indices]
+    indices = [i for dist in dists.dists for i in (*dist.indices, *dist.sources)]
     paths = [index.path for index in indices if index.is_empty]
-    paths += [path for dist in dists.dists for path in dist.sources()]
     publications.add_files(tx, publication.id, [f for p in paths for f in _at_path(p, empty)])
     _report_left_out(tx, job, dists)
     opens = [_index_job(publication, index) for index in indices if not index.is_empty]
@@ -115,7 +115,12 @@ def _open_indices(tx: Tx, job: Job, new: NewPublication, dists: Dists, empty: Fo
 
 def _index_job(publication: Publication, index: Index) -> NewJob:
     components = None if index.components is None else list(index.components)
-    part = {"path": index.path, "components": components, "architecture": index.architecture}
+    part = {
+        "path": index.path,
+        "components": components,
+        "architecture": index.architecture,
+        "lists": int(index.lists),
+    }
     return NewJob("publish", {"publication": publication.id, "index": part})
 
 
@@ -158,7 +163,10 @@ def _publish_index(worker: Worker, job: Job, lease: Lease) -> None:
     with worker.db.transaction() as tx:
         publication = publications.get_publication(tx, job.args["publication"])
     part = job.args["index"]
-    with closing(_stanzas(worker, lease, publication, part)) as stanzas:
+    # A job of the version of debfleet before this one says nothing of what it lists.
+    is_source = part.get("lists") == Kind.SOURCE_PACKAGE
+    listed = _sources if is_source else _packages
+    with closing(listed(worker, lease, publication, part)) as stanzas:
         forms = write_index(worker, job, lease, stanzas)
 
     def finish(tx: Tx) -> list[Ring]:
@@ -175,15 +183,19 @@ def _publish_index(worker: Worker, job: Job, lease: Lease) -> None:
     )
 
 
-def _stanzas(
-    worker: Worker, lease: Lease, publication: Publication, part: dict[str, Any]
-) -> Generator[bytes, None, None]:
-    """The stanzas of one index; the transaction that reads them ends with the last."""
+def _listing(worker: Worker, publication: Publication) -> deb.Listing:
     options = publication.options
-    how = deb.Listing(
+    return deb.Listing(
         digests=worker.settings.allowed_content_checksums,
         excluded={name.lower() for name in options["excluded_package_metadata_fields"]},
     )
+
+
+def _packages(
+    worker: Worker, lease: Lease, publication: Publication, part: dict[str, Any]
+) -> Generator[bytes, None, None]:
+    """The stanzas of one Packages; the transaction that reads them ends with the last."""
+    how = _listing(worker, publication)
     with (
         lease.busy(),
         worker.db.transaction() as tx,
@@ -207,6 +219,22 @@ def _stanzas(
                 sha256=package.sha256,
                 how=how,
             )
+
+
+def _sources(
+    worker: Worker, lease: Lease, publication: Publication, part: dict[str, Any]
+) -> Generator[bytes, None, None]:
+    """The stanzas of one Sources, in the same way."""
+    how = _listing(worker, publication)
+    with (
+        lease.busy(),
+        worker.db.transaction() as tx,
+        publications.listed_sources(tx, publication, part["components"]) as sources,
+    ):
+        for source in sources:
+            layout = deb.BY_DIGEST if source.by_digest else publication.layout
+            places = source_directories(source.component, source.name, source.sha256)
+            yield render_source(source.stanza, directory=places.directory(layout), how=how)
 
 
 # --- the Release files ----------------------------------------------------------------------------

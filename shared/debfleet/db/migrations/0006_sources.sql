@@ -4,7 +4,14 @@
 create function link_kind(kind int) returns int language sql immutable parallel safe as
   $$ select case kind when 1 then 11 when 12 then 13 end $$;
 
-alter table wanted_indices add lists smallint not null default 1;   -- the kind of unit that it lists
+-- What a wanted index lists where that is not packages (1). No column: the version of debfleet before
+-- this one reads `select *` of wanted_indices. The function is written as if it were one, w.lists.
+create table listed_kinds (
+  task bigint not null, position int not null, lists smallint not null,
+  primary key (task, position),
+  foreign key (task, position) references wanted_indices on delete cascade);
+create function lists(w wanted_indices) returns smallint language sql stable parallel safe as
+  $$ select coalesce((select k.lists from listed_kinds k where k.task = w.task and k.position = w.position), 1::smallint) $$;
 
 create table source_packages (
   id bigint generated always as identity primary key,

@@ -10,6 +10,7 @@ from psycopg import sql
 from debfleet.db import contents, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.contents import Held, Place
+from debfleet.deb import sources
 from debfleet.deb.packages import ATTRIBUTES
 from debfleet.identity import UnitId, UnitIds
 from debfleet.model import Kind
@@ -60,14 +61,21 @@ COLUMNS: dict[Kind, dict[str, Condition]] = {
         "architecture", "distribution", "base_architecture", "variant_architecture"
     ),
     Kind.RELEASE_COMPONENT: _columns("component", "distribution"),
+    Kind.SOURCE_INDEX: _columns("component", "relative_path"),
+    Kind.SOURCE_PACKAGE: {
+        "source": sql.Identifier("u", "name"),
+        **_columns("version", "relative_path"),
+    },
 }
 _ONLY_ORDERED = frozenset({"architecture_variant"})
 
-# Fields of a package that have no column: read out of its stanza.
-_IN_STANZA = {
-    attribute: field
-    for field, attribute in ATTRIBUTES.items()
-    if attribute not in COLUMNS[Kind.PACKAGE]
+# By kind: fields that have no column, and how they are called in the stanza, where they are read.
+_IN_STANZA: dict[Kind, dict[str, str]] = {
+    kind: {a: field for field, a in attributes.items() if a not in COLUMNS[kind]}
+    for kind, attributes in (
+        (Kind.PACKAGE, ATTRIBUTES),
+        (Kind.SOURCE_PACKAGE, sources.ATTRIBUTES),
+    )
 }
 _FILTERED_IN_STANZA = (
     "origin", "tag", "essential", "build_essential", "installed_size", "maintainer",
@@ -76,7 +84,7 @@ _FILTERED_IN_STANZA = (
 _ONCE = {  # by creation; an id is given when a unit is made
     name: sql.SQL("u.id") for name in ("pulp_created", "pulp_last_updated", "pulp_id", "pk")
 }
-_DIGESTED = (Kind.PACKAGE, Kind.RELEASE_FILE, Kind.PACKAGE_INDEX)
+_DIGESTED = (Kind.PACKAGE, Kind.RELEASE_FILE, Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX)
 
 # Kinds that are known and not synced yet: their lists are empty, their filters exist.
 _NOT_BUILT: dict[Kind, tuple[str, ...]] = {
@@ -85,17 +93,7 @@ _NOT_BUILT: dict[Kind, tuple[str, ...]] = {
         *_FILTERED_IN_STANZA, "sha256",
     ),
     Kind.GENERIC: ("relative_path", "sha256"),
-    Kind.SOURCE_INDEX: ("component", "relative_path", "sha256"),
     Kind.INSTALLER_FILE_INDEX: ("component", "architecture", "relative_path", "sha256"),
-    Kind.SOURCE_PACKAGE: (
-        "source", "version", "architecture", "format", "binary", "maintainer", "uploaders",
-        "homepage", "testsuite", "dgit", "standards_version", "package_list", "relative_path",
-        "vcs_browser", "vcs_arch", "vcs_bzr", "vcs_cvs", "vcs_darcs", "vcs_git", "vcs_hg",
-        "vcs_mtn", "vcs_snv", "build_depends", "build_depends_indep", "build_depends_arch",
-        "build_conflicts", "build_conflicts_indep", "build_conflicts_arch", "release",
-        "release_component",
-    ),
-    Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: ("source_package", "release_component"),
 }  # fmt: skip
 
 
@@ -110,7 +108,10 @@ def kind_filters(kind: Kind) -> dict[str, Filter]:
         filters["sha256"] = is_digest
     if kind == Kind.PACKAGE:
         filters |= text_filters("package", COLUMNS[kind]["package"])
-        filters |= {name: _in_stanza(_IN_STANZA[name]) for name in _FILTERED_IN_STANZA}
+        of_package = _IN_STANZA[kind]
+        filters |= {name: _in_stanza(of_package[name]) for name in _FILTERED_IN_STANZA}
+    if kind == Kind.SOURCE_PACKAGE:
+        filters |= {name: _in_stanza(field) for name, field in _IN_STANZA[kind].items()}
     return filters
 
 
@@ -120,8 +121,7 @@ def orderings(kind: Kind) -> dict[str, Condition]:
     found["timestamp_of_interest"] = sql.SQL("u.last_wanted")
     if kind in _DIGESTED:
         found["sha256"] = sql.Identifier("u", "sha256")
-    if kind == Kind.PACKAGE:
-        found |= {name: _field(field) for name, field in _IN_STANZA.items()}
+    found |= {name: _field(field) for name, field in _IN_STANZA.get(kind, {}).items()}
     return found
 
 

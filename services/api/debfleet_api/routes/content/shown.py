@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from debfleet.db.contents import LINKS
 from debfleet.deb.packages import metadata_sha256, package_attributes
+from debfleet.deb.sources import source_attributes
 from debfleet.identity import UnitIds
 from debfleet.model import Kind, prn
 from debfleet_api.hrefs import ARTIFACT, CONTENT, href, wire_time
@@ -48,7 +50,12 @@ _PLAIN: Mapping[Kind, tuple[str, ...]] = {
         "architecture", "distribution", "base_architecture", "variant_architecture",
     ),
     Kind.RELEASE_COMPONENT: ("component", "distribution"),
+    Kind.SOURCE_INDEX: ("component", "relative_path"),
 }  # fmt: skip
+_LINKED = {  # by what a link links: its field
+    Kind.PACKAGE: "package",
+    Kind.SOURCE_PACKAGE: "source_package",
+}
 
 
 def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
@@ -56,15 +63,24 @@ def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     shown = _base(ids, kind, row)
     if kind == Kind.PACKAGE:
         return shown | _package(ids, row)
-    if kind == Kind.PACKAGE_RELEASE_COMPONENT:
+    if kind in LINKS:
+        linked = LINKS[kind]
         return shown | {
-            "package": _href(Kind.PACKAGE, ids.uuid(Kind.PACKAGE, row["package"])),
+            _LINKED[linked]: _href(linked, ids.uuid(linked, row["package"])),
             "release_component": _href(
                 Kind.RELEASE_COMPONENT, ids.uuid(Kind.RELEASE_COMPONENT, row["release_component"])
             ),
         }
     if "files" in row:
         shown["artifacts"] = _artifacts(ids, row["files"])
+    if kind == Kind.SOURCE_PACKAGE:
+        digest = row["sha256"].hex()
+        shown |= {"relative_path": row["relative_path"], "sha256": digest}
+        return shown | source_attributes(row["stanza"])
+    if kind == Kind.SOURCE_INDEX:
+        of = row["release"]
+        release = None if of is None else ids.uuid(Kind.RELEASE_FILE, of)
+        shown["release"] = None if release is None else _href(Kind.RELEASE_FILE, release)
     shown |= {name: row[name] for name in _PLAIN[kind]}
     if kind == Kind.RELEASE_COMPONENT:
         shown["plain_component"] = row["component"].rpartition("/")[2]
@@ -95,7 +111,7 @@ def show_artifact(ids: UnitIds, row: Row) -> dict[str, Any]:
 
 
 def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
-    if kind == Kind.PACKAGE_RELEASE_COMPONENT:
+    if kind in LINKS:
         uuid = ids.uuid(kind, row["package"], row["list"])
     else:
         uuid = ids.uuid(kind, row["id"])

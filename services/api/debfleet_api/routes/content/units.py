@@ -7,7 +7,7 @@ from psycopg import sql
 
 from debfleet.db import contents
 from debfleet.db.connect import Tx
-from debfleet.db.contents import Held, Selection
+from debfleet.db.contents import LINKS, Held, Selection
 from debfleet.model import Kind
 from debfleet_api.answers import answer, chosen_fields
 from debfleet_api.errors import Refusal, field_errors, no_such, not_found
@@ -34,15 +34,21 @@ blueprint = Blueprint("content", __name__)
 
 # Newest first, as a sync makes them: the order of the list of all kinds.
 _ALL_KINDS = (
+    Kind.SOURCE_PACKAGE_RELEASE_COMPONENT,
     Kind.PACKAGE_RELEASE_COMPONENT,
+    Kind.SOURCE_PACKAGE,
     Kind.PACKAGE,
+    Kind.SOURCE_INDEX,
     Kind.PACKAGE_INDEX,
     Kind.RELEASE_COMPONENT,
     Kind.RELEASE_ARCHITECTURE,
     Kind.RELEASE,
     Kind.RELEASE_FILE,
 )
-_LINK = Kind.PACKAGE_RELEASE_COMPONENT
+_LINKED = {  # by kind of link: the field and filter that names what it links
+    Kind.PACKAGE_RELEASE_COMPONENT: "package",
+    Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: "source_package",
+}
 _CREATION = ("pulp_created", "pulp_last_updated", "pk", "pulp_id")  # one order: that of the ids
 _PATTERN_SECONDS = "SET LOCAL statement_timeout = '10s'"  # for a pattern from outside
 
@@ -84,7 +90,7 @@ def list_kind(endpoint: str) -> Response:
     page = read_page()
     with api().db.transaction() as tx:
         tx.execute(_PATTERN_SECONDS)
-        selection = _links(tx) if kind == _LINK else _units(tx, kind)
+        selection = _links(tx, kind) if kind in LINKS else _units(tx, kind)
         if selection is None:
             return page_answer(page, 0, [])
         found = contents.list_units(tx, selection, page.limit, page.offset)
@@ -150,9 +156,10 @@ def _units(tx: Tx, kind: Kind) -> Selection | None:
 # --- links ------------------------------------------------------------------------------------
 
 
-def _links(tx: Tx) -> Selection | None:
-    """What this request asks for of package links, which are bits of packages in lists."""
-    extra = (*SCOPES, "package", "release_component", "pulp_id__in", "pulp_href__in", "prn__in")
+def _links(tx: Tx, kind: Kind) -> Selection | None:
+    """What this request asks for of links, which are bits of packages in lists."""
+    linked = _LINKED[kind]
+    extra = (*SCOPES, linked, "release_component", "pulp_id__in", "pulp_href__in", "prn__in")
     asked = read_selection(labels_filter(), LINK_ORDERINGS, sql.SQL("u.id DESC"), extra)
     if not _holds(tx, asked.where):
         return None
@@ -162,16 +169,16 @@ def _links(tx: Tx) -> Selection | None:
     for value in request.args.getlist("release_component"):
         component = read_unit(tx, "release_component", value, Kind.RELEASE_COMPONENT)
         sets = (*sets, Held(None, components=(component.id,)))
-    for value in request.args.getlist("package"):
-        package = read_unit(tx, "package", value, Kind.PACKAGE)
-        of_package = contents.list_links_of_package(tx, package.id)
+    for value in request.args.getlist(linked):
+        package = read_unit(tx, linked, value, LINKS[kind])
+        of_package = contents.list_links_of_package(tx, kind, package.id)
         ids = of_package if ids is None else [u for u in of_package if u in set(ids)]
     if scope.is_empty:
         return None
     return Selection(
-        _LINK,
+        kind,
         sets=sets,
-        ids=None if ids is None else tuple(u for u in ids if u.kind == _LINK),
+        ids=None if ids is None else tuple(u for u in ids if u.kind == kind),
         order=None if _is_newest_first() else asked.order,
         orphaned_for=scope.orphaned_for,
     )
@@ -208,6 +215,8 @@ def _components_of_package(tx: Tx, value: str) -> Held | list[int] | None:
 _READERS = {
     ("release", Kind.PACKAGE): _packages_of_release,
     ("release_component", Kind.PACKAGE): _packages_of_component,
+    ("release", Kind.SOURCE_PACKAGE): _packages_of_release,
+    ("release_component", Kind.SOURCE_PACKAGE): _packages_of_component,
     ("package", Kind.RELEASE): _releases_of_package,
     ("package", Kind.RELEASE_COMPONENT): _components_of_package,
 }
