@@ -217,6 +217,15 @@ class Settings:
     orphan_protection_time: int = _setting(
         1440, "minutes that a unit in no version is kept at least", _natural, pulp=True
     )
+    largest_body_bytes: int = _setting(
+        1 << 30, "bytes of one request that brings a file; bigger files come in chunks", _positive
+    )
+    largest_file_bytes: int = _setting(
+        16 << 30, "bytes of one file that a client brings, in whatever way", _positive
+    )
+    upload_minutes: int = _setting(
+        1440, "an upload in chunks expires when none came for so many minutes", _positive
+    )
     default_origin: str = _setting("debfleet", "Origin of a Release file that has no other")
     xz_preset: int = _setting(1, "how hard published indices are compressed, 0 to 9", _preset)
     allowed_content_checksums: tuple[str, ...] = _setting(

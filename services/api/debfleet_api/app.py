@@ -13,6 +13,7 @@ from debfleet_api.conventions import add_conventions
 from debfleet_api.errors import add_error_table
 from debfleet_api.hrefs import BASE
 from debfleet_api.passwords import Passwords
+from debfleet_api.receiving import add_limits
 from debfleet_api.routes import (
     distributions,
     maintenance,
@@ -23,14 +24,13 @@ from debfleet_api.routes import (
     status,
     syncs,
     tasks,
+    uploads,
     versions,
     workers,
 )
 from debfleet_api.routes.content import artifacts, units
 from debfleet_api.state import Api
 
-# A modify call names its units one by one.
-_MOST_BYTES = 64 << 20
 _BLUEPRINTS = (
     status.blueprint,
     repositories.blueprint,
@@ -45,6 +45,7 @@ _BLUEPRINTS = (
     maintenance.blueprint,
     units.blueprint,
     artifacts.blueprint,
+    uploads.blueprint,
 )
 
 
@@ -59,8 +60,6 @@ def create_app(settings: Settings) -> Flask:
     db = Database(settings.database_url, size=settings.api_threads, name="debfleet-api", patience=5)
     db.open()
     app = Flask("debfleet_api", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _MOST_BYTES
-    app.config["MAX_FORM_MEMORY_SIZE"] = _MOST_BYTES
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -69,6 +68,7 @@ def create_app(settings: Settings) -> Flask:
     )
     add_conventions(app)
     app.before_request(authenticate)
+    add_limits(app)
     add_error_table(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix=BASE.rstrip("/"))

@@ -15,6 +15,7 @@ publish         repository (id), number, kind (apt or verbatim), simple, structu
 repair          repository (id), number, verify_checksums
 orphans         protection_minutes, units (list of [kind, id, list] or null)
 purge           finished_before (ISO time), states
+commit          upload (uuid), sha256 (hex)
 =============== ====================================================================
 """
 

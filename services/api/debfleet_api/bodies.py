@@ -236,6 +236,13 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
+def _digest(value: Any) -> str:
+    text = read_text(value).lower()
+    if not re.fullmatch("[0-9a-f]{32,128}", text):
+        refuse("A checksum is written in hex digits.")
+    return text
+
+
 def _or_null(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else check(value)
 
@@ -253,6 +260,8 @@ Labels = Annotated[
     dict[str, str | None], BeforeValidator(_labels), Field(json_schema_extra={"type": "object"})
 ]
 Items = Annotated[list[Any], BeforeValidator(_list), Field(json_schema_extra={"type": "array"})]
+Size = Annotated[int, BeforeValidator(lambda v: _integer(v, 0, 2**63 - 1))]
+Digest = Annotated[str | None, BeforeValidator(_or_null(_digest))]
 LabelKey = Annotated[str, BeforeValidator(lambda v: read_label_key(read_text(v)))]
 LabelValue = Annotated[str | None, BeforeValidator(read_label_value)]
 

@@ -11,6 +11,7 @@ from flask import Flask, Response, g, request
 from psycopg_pool import PoolClosed, PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from debfleet.errors import StoreError
 from debfleet_api.answers import answer
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ def _answer_to(error: Exception) -> Response:
     if isinstance(error, (psycopg.OperationalError, PoolTimeout, PoolClosed)):
         log.warning("database.unreachable", extra={"error": str(error)})
         return answer(_AWAY, 503, {"Retry-After": "5"})
+    if isinstance(error, StoreError):
+        log.error("store.unusable", extra={"error": str(error)})
+        return answer({"detail": f"The store cannot be used: {error}"}, 503, {"Retry-After": "5"})
     log.exception("request.failed", extra={"method": request.method, "path": request.path})
     cid = g.get("correlation_id", "")
     return answer({"detail": f"Internal error; the log tells more under {cid}."}, 500)
@@ -82,6 +86,4 @@ def _answer_to(error: Exception) -> Response:
 def _answer_to_http(error: HTTPException) -> Response:
     if error.code == 404:
         return answer({"detail": "Not found."}, 404)
-    if error.code == 413:
-        return answer({"detail": "The request body is too large."}, 413)
     return answer({"detail": error.description or error.name}, error.code or 500)

@@ -13,8 +13,10 @@ from debfleet.config import Settings
 from debfleet.db import processes
 from debfleet.db.connect import Database, Tx
 from debfleet.db.users import User
+from debfleet.errors import StoreError
 from debfleet.identity import UnitIds
 from debfleet.sealed import Sealer
+from debfleet.store import Store, open_store
 from debfleet_api.passwords import Passwords
 
 
@@ -30,6 +32,7 @@ class Api:
     process: UUID = field(default_factory=uuid4)
     name: str = field(default_factory=processes.process_name)
     _unit_ids: UnitIds | None = None
+    _store: Store | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def unit_ids(self, tx: Tx) -> UnitIds:
@@ -40,6 +43,19 @@ class Api:
                 assert row is not None
                 self._unit_ids = UnitIds(bytes(row["href_key"]))
             return self._unit_ids
+
+    def store(self) -> Store:
+        """Where artifacts lie; opened when the first file comes.
+
+        Raises:
+            StoreError: It cannot be used, or this process was given none.
+        """
+        with self._lock:
+            if self._store is None:
+                if not self.settings.store_url:
+                    raise StoreError("this process of the API has no DEBFLEET_STORE_URL")
+                self._store = open_store(self.settings.store_url, self.settings.work_directory)
+            return self._store
 
     def beat(self, tx: Tx) -> None:
         """Say that this process is alive."""

@@ -15,7 +15,7 @@ import psycopg
 
 from debfleet.bell import Bell, open_bell
 from debfleet.config import Settings
-from debfleet.db import slots, sweeps, tasks
+from debfleet.db import slots, sweeps, tasks, uploads
 from debfleet.db.connect import Database
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen
 from debfleet.model import Ring
@@ -96,6 +96,7 @@ class Sweeper:
         self._ring(rings)
         if self._rounds % _PRUNE_EVERY == 0:
             self._db.run(sweeps.prune)
+            self._expire_uploads()
         self._rounds += 1
         return True
 
@@ -111,6 +112,12 @@ class Sweeper:
         if ended:
             log.error("jobs.quarantined", extra={"tasks": ended})
         self._db.run(sweeps.tidy_jobs)
+
+    def _expire_uploads(self) -> None:
+        minutes = self._settings.upload_minutes
+        expired = self._db.run(lambda tx: uploads.expire_uploads(tx, minutes))
+        if expired:
+            log.info("uploads.expired", extra={"uploads": len(expired)})
 
     def _ring_unrung(self) -> None:
         window = self._settings.window

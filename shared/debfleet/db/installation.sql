@@ -4,3 +4,6 @@ select secret_check from installation for update;
 
 -- name: set_secret_check
 update installation set secret_check = %(sealed)s;
+
+-- name: get_href_key
+SELECT href_key FROM installation

@@ -104,9 +104,10 @@ select (select max(id) from next) as last, (select count(*) from gone) as count
 delete from doomed_files d where exists (select from artifacts a where a.sha256 = d.sha256)
 
 -- name: list_doomed_files
--- Files without a row that no sync is about to store.
+-- Files without a row that no sync is about to store, and that are no chunk of an upload.
 select d.sha256 from doomed_files d
  where not exists (select from artifacts a where a.sha256 = d.sha256)
+   and not exists (select from upload_chunks c where c.sha256 = d.sha256)
    and not exists (select from task_files f join tasks t on t.id = f.task and t.finished is null
                     where f.sha256 = d.sha256)
    and d.sha256 not in (select decode(e.value ->> 'sha256', 'hex') from wanted_indices w, jsonb_each(w.files) e

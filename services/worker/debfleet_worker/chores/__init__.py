@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from debfleet_worker.chores import change, delete_version, modify, orphans, purge, repair
+from debfleet_worker.chores import change, commit, delete_version, modify, orphans, purge, repair
 from debfleet_worker.worker import Step
 
 CHORES: Final[Mapping[str, Step]] = {
     "change": change.run,
+    "commit": commit.run,
     "delete_version": delete_version.run,
     "modify": modify.run,
     "orphans": orphans.run,

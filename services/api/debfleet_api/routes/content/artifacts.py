@@ -1,15 +1,19 @@
-"""Artifacts: the files that are stored."""
+"""Artifacts: the files that are stored, by syncs or by a client."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from flask import Blueprint, Response, request
 from psycopg import sql
 
-from debfleet.db import contents
+from debfleet.db import contents, plans, uploads
 from debfleet.db.contents import ArtifactSelection
 from debfleet.identity import UnitIds
 from debfleet.model import Kind
-from debfleet_api.answers import answer, chosen_fields
+from debfleet_api.answers import answer, chosen_fields, created
+from debfleet_api.bodies import Body, Digest, Size, read_body
 from debfleet_api.errors import Refusal, field_errors, no_such, not_found
 from debfleet_api.filters import (
     FALSE,
@@ -23,6 +27,7 @@ from debfleet_api.filters import (
 )
 from debfleet_api.hrefs import ARTIFACT, find_uuid
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.receiving import FormFile, ReceivedFile, is_stored, recorded
 from debfleet_api.routes.content.filters import GIVEN, is_digest, read_place
 from debfleet_api.routes.content.shown import show_artifact
 from debfleet_api.state import api
@@ -39,6 +44,59 @@ _ORDERINGS: dict[str, Condition] = {
     "timestamp_of_interest": sql.Identifier("u", "last_wanted"),
 }
 _NOT_KEPT = ("md5", "sha1", "sha224", "sha384", "sha512")
+
+
+_READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated"})
+
+
+class ArtifactBody(Body):
+    """A file, and what it is said to be."""
+
+    file: FormFile | None = None
+    size: Size | None = None
+    md5: Digest = None
+    sha1: Digest = None
+    sha224: Digest = None
+    sha256: Digest = None
+    sha384: Digest = None
+    sha512: Digest = None
+
+
+@blueprint.post("/artifacts/")
+def create_artifact() -> Response:
+    """201 with the new artifact, which is stored by then; 400 where it was there already."""
+    body = read_body(ArtifactBody, read_only=_READ_ONLY)
+    if body.file is None:
+        raise field_errors({"file": ["No file was submitted."]})
+    check_file(body.file, body.given())
+    digest = body.file.peek_sha256()
+    with api().db.transaction() as tx:
+        known = plans.list_stored(tx, [digest])
+    if known and is_stored(digest):
+        text = f"Artifact with checksum of '{digest.hex()}' already exists."
+        raise field_errors({"non_field_errors": [text]})
+    size = body.file.size
+    body.file.keep()
+    row = recorded(lambda tx: uploads.record_file(tx, digest, size, lambda: is_stored(digest)))
+    with api().db.transaction() as tx:
+        return created(show_artifact(api().unit_ids(tx), row))
+
+
+def check_file(file: ReceivedFile, said: Mapping[str, Any]) -> None:
+    """Compare a file with the size and the checksums that the client gave.
+
+    Raises:
+        Refusal: 400; the file is another one.
+    """
+    if said.get("size") is not None and said["size"] != file.size:
+        raise field_errors({"size": ["The size did not match actual size of file."]})
+    for name in ("sha256", *_NOT_KEPT):
+        digest = said.get(name)
+        if digest is None:
+            continue
+        actual = file.peek_sha256().hex() if name == "sha256" else file.digest(name)
+        if digest != actual:
+            raise field_errors({"non_field_errors": [f"The {name} checksum did not match."]})
 
 
 @blueprint.get("/artifacts/")
