@@ -144,3 +144,9 @@ DISTRIBUTION = "deb.aptdistribution"
 def prn(model: str, uuid: UUID) -> str:
     """Pulp's resource name: ``prn("deb.aptrepository", …)``."""
     return f"prn:{model}:{uuid}"
+
+
+def unit_model(kind: Kind) -> str:
+    """What a kind of content unit is called in a PRN: ``deb.packageindex``."""
+    name = "generic_content" if kind == Kind.GENERIC else kind.name.lower()
+    return f"deb.{name.replace('_', '')}"

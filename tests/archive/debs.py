@@ -7,7 +7,7 @@ import hashlib
 import io
 import lzma
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _MEMBER_SUFFIX = {"xz": ".xz", "gz": ".gz", "zst": ".zst", "none": ""}
 _ZSTD_BLOCK = 128 << 10  # bytes; the longest that the format allows
@@ -43,11 +43,16 @@ def make_deb(
         ("debian-binary", b"2.0\n"),
         (
             f"control.tar{_MEMBER_SUFFIX[encoding]}",
-            encode(_tar({"control": text.encode(), "md5sums": sums.encode()}), encoding),
+            encode(tar_of({"control": text.encode(), "md5sums": sums.encode()}), encoding),
         ),
-        ("data.tar", _tar({path: payload})),
+        ("data.tar", tar_of({path: payload})),
     ]
-    return b"!<arch>\n" + b"".join(_ar_member(*member) for member in members)
+    return ar_of(members)
+
+
+def ar_of(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """An ar archive, which a .deb is."""
+    return b"!<arch>\n" + b"".join(ar_member(*member) for member in members)
 
 
 def random_bytes(seed: str, size: int) -> bytes:
@@ -81,7 +86,8 @@ def _stored_zstd(content: bytes) -> bytes:
     return b"".join(frame)
 
 
-def _tar(files: Mapping[str, bytes]) -> bytes:
+def tar_of(files: Mapping[str, bytes]) -> bytes:
+    """A tar as dpkg-deb makes it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for directory in _directories(files):
@@ -104,6 +110,7 @@ def _directories(files: Mapping[str, bytes]) -> list[str]:
     return list(found)
 
 
-def _ar_member(name: str, content: bytes) -> bytes:
+def ar_member(name: str, content: bytes) -> bytes:
+    """One member with its header."""
     header = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n"
     return header.encode("ascii") + content + b"\n" * (len(content) % 2)

@@ -28,7 +28,7 @@ from debfleet_api.routes import (
     versions,
     workers,
 )
-from debfleet_api.routes.content import artifacts, units
+from debfleet_api.routes.content import artifacts, creates, units
 from debfleet_api.state import Api
 
 _BLUEPRINTS = (
@@ -44,6 +44,7 @@ _BLUEPRINTS = (
     workers.blueprint,
     maintenance.blueprint,
     units.blueprint,
+    creates.blueprint,
     artifacts.blueprint,
     uploads.blueprint,
 )

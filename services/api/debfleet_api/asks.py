@@ -16,6 +16,9 @@ repair          repository (id), number, verify_checksums
 orphans         protection_minutes, units (list of [kind, id, list] or null)
 purge           finished_before (ISO time), states
 commit          upload (uuid), sha256 (hex)
+add_package     name (for messages), source ({artifact (hex), size}, {upload (uuid)} or {url}),
+                relative_path (or null), repository (id or null), distribution, component, overwrite
+add_unit        unit ({kind, fields}), repository (id or null), overwrite
 =============== ====================================================================
 """
 
@@ -24,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -40,6 +43,7 @@ from debfleet.model import DISTRIBUTION, Ring, prn
 from debfleet_api.answers import answer
 from debfleet_api.errors import Refusal, field_errors
 from debfleet_api.hrefs import DOMAIN, REMOTE, REPOSITORY, TASK, href
+from debfleet_api.receiving import recorded
 from debfleet_api.state import api, current_user
 
 log = logging.getLogger(__name__)
@@ -53,10 +57,14 @@ _NAMES = {
 _UNIQUE = "This field must be unique."
 
 
-def ask(new: NewTask) -> Response:
-    """202 and the task's href; it starts as soon as nothing older stands in its way."""
+def ask(new: NewTask, also: Callable[[Tx, int], None] | None = None) -> Response:
+    """202 and the task's href; it starts as soon as nothing older stands in its way.
+
+    Args:
+        also: Run in the same transaction with the new task's id.
+    """
     new = _signed(new)
-    asked = api().db.run(lambda tx: _ask(tx, new))
+    asked = recorded(lambda tx: _ask(tx, new, also))
     # In a transaction of its own: whoever ends meanwhile sees our claims, or we see its end.
     _start(asked)
     log.info("task.asked", extra={"task": str(asked.uuid), "kind": new.kind})
@@ -124,10 +132,12 @@ def _fingerprint() -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _ask(tx: Tx, new: NewTask) -> Asked:
+def _ask(tx: Tx, new: NewTask, also: Callable[[Tx, int], None] | None) -> Asked:
     asked = tasks.ask(tx, new)
     if not asked.is_new:
         _check_same(tx, asked, new)
+    elif also is not None:
+        also(tx, asked.id)
     return asked
 
 

@@ -30,7 +30,7 @@ def find_remote(value: Any) -> UUID | None:
     """The remote that a body's field names; null is none."""
     if value is None:
         return None
-    ref = _read(value, REMOTE)
+    ref = read_reference(value, REMOTE)
     with api().db.transaction() as tx:
         if repositories.find_remote_row(tx, ref.uuid) is None:
             refuse("Invalid hyperlink - Object does not exist.")
@@ -41,7 +41,7 @@ def find_repository(value: Any) -> UUID | None:
     """The repository that a body's field names; null is none."""
     if value is None:
         return None
-    ref = _read(value, REPOSITORY)
+    ref = read_reference(value, REPOSITORY)
     with api().db.transaction() as tx:
         if repositories.find_repository_row(tx, ref.uuid) is None:
             refuse("Invalid hyperlink - Object does not exist.")
@@ -52,7 +52,7 @@ def find_version(value: Any) -> UUID | None:
     """The version that a body's field names, by its own id; null is none."""
     if value is None:
         return None
-    ref = _read(value, VERSION)
+    ref = read_reference(value, VERSION)
     with api().db.transaction() as tx:
         place = (ref.uuid, ref.number) if ref.number is not None else None
         if place is None:
@@ -67,7 +67,7 @@ def find_publication(value: Any) -> UUID | None:
     """The publication, apt or verbatim, that a body's field names; null is none."""
     if value is None:
         return None
-    ref = _read(value, PUBLICATION, VERBATIM)
+    ref = read_reference(value, PUBLICATION, VERBATIM)
     with api().db.transaction() as tx:
         found = publications.find_publication(tx, ref.uuid)
     if found is None or (found.kind == "verbatim") != (ref.model == VERBATIM):
@@ -79,7 +79,7 @@ def find_signing_service(value: Any) -> UUID | None:
     """The service for Release files that a body's field names; null is none."""
     if value is None:
         return None
-    ref = _read(value, SIGNING_SERVICE)
+    ref = read_reference(value, SIGNING_SERVICE)
     with api().db.transaction() as tx:
         row = signing_services.find_service_row(tx, ref.uuid)
     if row is None or row["kind"] != signing_services.RELEASES:
@@ -87,7 +87,8 @@ def find_signing_service(value: Any) -> UUID | None:
     return ref.uuid
 
 
-def _read(value: Any, *models: str) -> Ref:
+def read_reference(value: Any, *models: str) -> Ref:
+    """What a body's field names, of one of these models; whether it exists is another question."""
     if not isinstance(value, str):
         kind = type(value).__name__
         refuse(f"Incorrect type. Expected URL string, received {kind}.")

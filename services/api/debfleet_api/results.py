@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from debfleet.db import contents
 from debfleet.db.connect import Tx
+from debfleet.identity import UnitId
+from debfleet.model import Kind
 from debfleet_api.hrefs import VERSION, find_uuid
+from debfleet_api.routes.content.shown import show_unit
 from debfleet_api.routes.distributions import render_distribution
 from debfleet_api.routes.remotes import render_remote
 from debfleet_api.routes.repositories import render_repository
 from debfleet_api.routes.versions import render_versions
+from debfleet_api.state import api
 
 # What Pulp counts when a row of ours is deleted.
 _DELETED = {
@@ -39,10 +44,19 @@ def render_result(tx: Tx, task: Mapping[str, Any]) -> Any:
     result = task["result"]
     if task["kind"] == "change" and isinstance(result, dict):
         return _render_change(result)
+    if isinstance(result, dict) and "unit" in result:
+        return _render_unit(tx, result["unit"])
     if task["kind"] == "modify" and task["created_resources"]:
         uuid = find_uuid(task["created_resources"][0].removeprefix(f"prn:{VERSION}:"))
         return None if uuid is None else render_versions(tx, [uuid]).get(uuid)
     return result
+
+
+def _render_unit(tx: Tx, packed: Sequence[int]) -> Any:
+    """A content unit that a task added; null once it is gone."""
+    kind, id, list_id = packed
+    row = contents.find_unit(tx, UnitId(Kind(kind), id, list_id))
+    return None if row is None else show_unit(api().unit_ids(tx), Kind(kind), row)
 
 
 def _render_change(result: Mapping[str, Any]) -> Any:

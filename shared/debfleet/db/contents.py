@@ -112,7 +112,7 @@ def list_mixed(
 
 
 def find_unit(tx: Tx, unit: UnitId) -> DictRow | None:
-    """One unit, as a row of ``list_units``; a link only while some version holds it."""
+    """One unit, as a row of ``list_units``; a link while some version holds it, or made by hand."""
     rows = list_units(tx, Selection(unit.kind, ids=(unit,)), 1, 0).rows
     return rows[0] if rows else None
 
@@ -248,6 +248,13 @@ def list_artifacts(tx: Tx, selection: ArtifactSelection, limit: int, offset: int
     return Page(int(row["n"]) if row else 0, tx.execute(page).fetchall())
 
 
+def find_artifact(tx: Tx, id: int) -> DictRow | None:
+    """One artifact, or nothing."""
+    where = compose.SQL("u.id = {}").format(compose.Literal(id))
+    rows = list_artifacts(tx, ArtifactSelection(where=where), 1, 0).rows
+    return rows[0] if rows else None
+
+
 # --- how a list is asked ----------------------------------------------------------------------
 
 
@@ -342,7 +349,8 @@ class _Query:
             lists = _piece("list_of_units", kind=int(kind))
         key = compose.SQL("c.list, c.chunk" if self._is_link else "c.chunk")
         if held.version is None:
-            return _piece("held_anywhere", key=key, lists=lists)
+            form = "links_anywhere" if self._is_link else "held_anywhere"
+            return _piece(form, key=key, lists=lists)
         at = {"r": held.version.repository, "n": held.version.number}
         if held.without is None:
             return _piece("held", key=key, lists=lists, **at)

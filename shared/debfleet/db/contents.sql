@@ -17,6 +17,14 @@ select {key}, bit_or(c.bits) as bits from repository_chunks c
 -- Every chunk row belongs to some version that still exists.
 select {key}, bit_or(c.bits) as bits from repository_chunks c where {lists} group by {key}
 
+-- name: links_anywhere
+-- Links that a version holds, and those that were made by hand.
+select {key}, bit_or(c.bits) as bits
+  from (select list, chunk, bits from repository_chunks
+        union all
+        select list, chunk_of(package), one_bit(package) from loose_links) c
+ where {lists} group by {key}
+
 -- name: held_without
 -- The bits of one version that another lacks.
 select {key}, bit_or(c.bits & ~ coalesce(o.bits, no_bits())) as bits
@@ -190,9 +198,12 @@ select distinct l.release_component as id
  order by 1
 
 -- name: list_links_of_package
-select distinct c.list
+select c.list
   from content_lists l join repository_chunks c on c.list = l.id and c.chunk = chunk_of(%(package)s)
  where l.kind = %(kind)s and get_bit(c.bits, place_of(%(package)s)) = 1
+union
+select k.list from loose_links k join content_lists l on l.id = k.list and l.kind = %(kind)s
+ where k.package = %(package)s
  order by 1
 
 -- name: list_releases_of_package

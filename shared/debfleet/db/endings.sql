@@ -4,7 +4,8 @@
 -- No row: it is over already, or planned anew (round; null where any will do).
 UPDATE tasks
    SET state = %(state)s, finished = clock_timestamp(), updated = clock_timestamp(), open_jobs = 0,
-       error = %(error)s, result = %(result)s,
+       error = %(error)s,
+       result = CASE WHEN %(state)s = 'completed' THEN coalesce(%(result)s, result) ELSE %(result)s END,
        created_resources = CASE WHEN %(state)s = 'completed' THEN created_resources || %(created)s::text[]
                                 ELSE '{}' END
  WHERE id = %(task)s AND finished IS NULL

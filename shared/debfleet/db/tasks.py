@@ -178,6 +178,12 @@ def complete(tx: Tx, job: Job, created: Sequence[str] = (), result: Any = None) 
     _end(tx, job, "completed", "done", created=created, result=result)
 
 
+def note_made(tx: Tx, job: Job, created: Sequence[str], result: Any) -> None:
+    """Say what a task made that goes on with another job; only after ``jobs.hold``."""
+    values = {"task": job.task, "created": list(created)}
+    tx.execute(_q["note_made"], values | {"result": None if result is None else Jsonb(result)})
+
+
 def fail(tx: Tx, job: Job, error: Mapping[str, Any], report_code: str | None = None) -> None:
     """End the task as failed, and all its jobs.
 

@@ -89,6 +89,11 @@ SELECT t.id FROM tasks t
 -- What an ended task had reserved. No row: it goes on.
 SELECT reserved FROM tasks WHERE id = %(task)s AND finished IS NOT NULL
 
+-- name: note_made
+-- Of a task that goes on: its end adds to this, and a failure takes it back.
+UPDATE tasks SET created_resources = created_resources || %(created)s::text[], result = %(result)s
+ WHERE id = %(task)s
+
 -- name: find_by_uuid
 SELECT id, finished IS NOT NULL AS is_final FROM tasks WHERE uuid = %(uuid)s
 

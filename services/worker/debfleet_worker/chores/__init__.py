@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from debfleet_worker.chores import change, commit, delete_version, modify, orphans, purge, repair
+from debfleet_worker.chores import (
+    add_package,
+    add_unit,
+    change,
+    commit,
+    delete_version,
+    modify,
+    orphans,
+    purge,
+    repair,
+)
 from debfleet_worker.worker import Step
 
 CHORES: Final[Mapping[str, Step]] = {
+    "add_package": add_package.run,
+    "add_unit": add_unit.run,
     "change": change.run,
     "commit": commit.run,
     "delete_version": delete_version.run,

@@ -135,10 +135,9 @@ def read_artifact(key: str) -> Response:
         ids = api().unit_ids(tx)
         unit = ids.read(uuid)
         if unit is not None and unit.kind == Kind.ARTIFACT:
-            where = sql.SQL("u.id = {}").format(sql.Literal(unit.id))
-            found = contents.list_artifacts(tx, ArtifactSelection(where=where), 1, 0)
-            if found.rows:
-                return answer(chosen_fields(show_artifact(ids, found.rows[0])))
+            row = contents.find_artifact(tx, unit.id)
+            if row is not None:
+                return answer(chosen_fields(show_artifact(ids, row)))
     raise no_such("Artifact")
 
 

@@ -100,7 +100,7 @@ def list_kind(endpoint: str) -> Response:
 
 @blueprint.get("/content/deb/<endpoint>/<key>/")
 def read_content(endpoint: str, key: str) -> Response:
-    """One unit; a link only while some version holds it."""
+    """One unit; a link while some version holds it, or when it was made by hand."""
     kind = _kind(endpoint)
     uuid = find_uuid(key)
     if uuid is None:
