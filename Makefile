@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 
-.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq lock clean
+.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq lock clean docs
 
 help:
 	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
@@ -16,6 +16,7 @@ help:
 	@echo 'make venv    only the environment: .venv/bin/debfleet is the command line'
 	@echo 'make format lint imports types unit services system: one part of the tests'
 	@echo 'make faults  the long runs: a hundred switches under twenty apt clients'
+	@echo 'make docs    write docs/metrics.md and docs/settings.md anew'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -56,6 +57,9 @@ imports: $(STAMP)
 
 types: $(STAMP)
 	@$(BIN)/mypy
+
+docs: $(STAMP)
+	@$(BIN)/python docs/reference.py
 
 bench: $(STAMP)
 	@$(CLEAN) $(BIN)/python bench/sync.py --rounds $(or $(ROUNDS),5) --write docs/benchmarks.md

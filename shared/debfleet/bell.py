@@ -27,6 +27,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.common import xq_name
 from dramatiq.errors import ConnectionClosed
 
+from debfleet import metrics
 from debfleet.config import Settings
 from debfleet.errors import ConfigError
 from debfleet.model import KINDS, Ring
@@ -177,7 +178,9 @@ class _Sender:
         # Whatever went wrong, the sweeper rings again; nobody who rings can do anything about it.
         except Exception as e:  # noqa: BLE001
             log.warning("ring.failed", extra={"jobs": len(rings), "reason": str(e) or repr(e)})
+            metrics.RINGS.add(len(rings), outcome="failed")
             return False
+        metrics.RINGS.add(len(rings), outcome="sent")
         return True
 
     def close(self) -> None:

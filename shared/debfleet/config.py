@@ -173,9 +173,7 @@ class Settings:
         secret=True,
     )  # fmt: skip
     api_address: str = _setting("127.0.0.1:24817", "where `debfleet api` listens", _address)
-    content_address: str = _setting(
-        "127.0.0.1:24816", "reserved for serving packages, which this version does not", _address
-    )
+    content_address: str = _setting("127.0.0.1:24816", "where `debfleet content` listens", _address)
     api_processes: int = _setting(1, "API processes of one `debfleet api`", _positive)
     api_threads: int = _setting(8, "requests an API process answers at once", _positive)
     work_directory: str = _setting(
@@ -262,6 +260,10 @@ class Settings:
         "", "where a process answers /metrics, /livez and /readyz; absent or off: nowhere "
         "(`up`: 127.0.0.1:24818)",
         _address_or_off,
+    )  # fmt: skip
+    metrics_seconds: int = _setting(
+        15, "the pause between two looks of the sweeper at what Postgres holds, for metrics",
+        _positive,
     )  # fmt: skip
     metrics_directory: str = _setting(
         "", "processes of one machine that share one /metrics keep their values here", _folder

@@ -15,6 +15,7 @@ from debfleet.model import KINDS
 
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 JOB_OUTCOMES = ("done", "failed", "again", "put_off", "rotated", "lost", "unsaid")
+FILE_OUTCOMES = ("fetched", "missing", "failed")
 RETRY_CAUSES = ("connection", "timeout", "status", "digest", "size")
 JOB_STATES = ("ready", "held", "running")
 
@@ -65,7 +66,8 @@ LEASES_LOST = Metric(
 )  # fmt: skip
 UPSTREAM_FILES = Metric(
     "counter", "debfleet_upstream_files_total",
-    "Files that upstream hosts gave, verified, or failed to give after all tries.",
+    "Files asked of upstream hosts: fetched (and right), missing (404, 410), failed (after all "
+    "tries).",
     _FETCHING, {"host": (), "outcome": ()},
 )  # fmt: skip
 UPSTREAM_BYTES = Metric(
@@ -110,6 +112,9 @@ QUARANTINED = Metric(
     "counter", "debfleet_jobs_quarantined_total",
     "Jobs given up because they took their worker down each time; their tasks failed.",
     ("sweep",), {"kind": KINDS},
+)  # fmt: skip
+LEADS = Metric(
+    "gauge", "debfleet_sweep_leads", "1 where this sweeper leads.", ("sweep",),
 )  # fmt: skip
 RUNG_AGAIN = Metric(
     "counter", "debfleet_jobs_rung_again_total",
@@ -194,6 +199,9 @@ def start(process: str, version: str) -> None:
     for metric in TABLE:
         if process in metric.by and metric.by is not _LOOKED_UP and metric is not DISK:
             metric.show()
+    if process == "content":
+        for route in ("dists", "pool", "file", "listing", "key"):
+            HTTP_REQUESTS.add(0, service=process, method="GET", route=route, status="2xx")
     if process in _SERVING:
         HTTP_IN_FLIGHT.add(0, service=process)
         for status in STATUSES:
@@ -206,7 +214,7 @@ def show_host(host: str) -> None:
     UPSTREAM_BYTES.add(0, host=host)
     UPSTREAM_DIGESTS.add(0, host=host)
     UPSTREAM_CLOSINGS.add(0, host=host)
-    for outcome in ("kept", "failed"):
+    for outcome in FILE_OUTCOMES:
         UPSTREAM_FILES.add(0, host=host, outcome=outcome)
     for cause in RETRY_CAUSES:
         UPSTREAM_RETRIES.add(0, host=host, cause=cause)

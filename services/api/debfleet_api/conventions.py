@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 
 from flask import Flask, Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from debfleet import metrics
 from debfleet.log import bound
+from debfleet.measure import OTHER, method_label, status_label
 from debfleet_api.errors import Refusal
 
 _GUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -26,6 +29,8 @@ def _start() -> AnyResponse | None:
     g.correlation_id = given if _GUID.fullmatch(given) else uuid.uuid4().hex
     g.bound = bound(cid=g.correlation_id)
     g.bound.__enter__()
+    g.began = time.monotonic()
+    metrics.HTTP_IN_FLIGHT.add(1, service="api")
     if request.endpoint is None:
         return None  # no such path or verb: the error table answers
     if request.method == "OPTIONS":
@@ -42,6 +47,10 @@ def _start() -> AnyResponse | None:
 
 
 def _finish(response: Response) -> Response:
+    route = OTHER if request.url_rule is None else request.url_rule.rule
+    method, status = method_label(request.method), status_label(response.status_code)
+    metrics.HTTP_REQUESTS.add(service="api", method=method, route=route, status=status)
+    metrics.HTTP_SECONDS.observe(time.monotonic() - g.began, service="api", route=route)
     response.headers["Correlation-ID"] = g.get("correlation_id", "")
     response.headers["Access-Control-Expose-Headers"] = "Correlation-ID"
     response.headers["Vary"] = "Accept, Authorization"
@@ -52,4 +61,5 @@ def _finish(response: Response) -> Response:
 def _unbind(_: BaseException | None) -> None:
     held = g.pop("bound", None)
     if held is not None:
+        metrics.HTTP_IN_FLIGHT.add(-1, service="api")
         held.__exit__(None, None, None)

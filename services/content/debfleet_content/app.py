@@ -12,10 +12,12 @@ from uuid import uuid4
 import psycopg
 from aiohttp import hdrs, web
 
+from debfleet import metrics
 from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.db.served import Entry, File, Grace, list_public_keys
 from debfleet.errors import StoreError
+from debfleet.measure import OTHER, method_label, status_label
 from debfleet.metrics_port import store_looks
 from debfleet.store import Store
 from debfleet_content import listing
@@ -43,6 +45,7 @@ _LINK_SECONDS = 3600  # that a link into the bucket holds
 _METHODS = "GET,HEAD"
 _PREPARED: web.RequestKey[bool] = web.RequestKey("prepared")  # the headers are on their way
 _CID: web.RequestKey[str] = web.RequestKey("cid")
+_ROUTE: web.RequestKey[str] = web.RequestKey("route")  # as metrics call it
 
 
 def create_app(
@@ -88,6 +91,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
     content = request.app[CONTENT]
     found = await content.reader.read(lambda tx: resolve(tx, parts, content.grace, content.known))
     if isinstance(found, File):
+        request[_ROUTE] = _route_of(found)
         if is_folder:
             return text_answer(404, "Not Found")
         return await _answer_file(request, content, found)
@@ -102,10 +106,13 @@ async def _answer_other(
     is_folder: bool,
 ) -> web.StreamResponse:
     if isinstance(found, Keyring):
+        request[_ROUTE] = "key"
         return await _answer_keyring(request, content, found)
     if isinstance(found, Forbidden):
         return text_answer(403, "the distribution has a content guard, which is not supported")
+    request[_ROUTE] = "listing"
     if isinstance(found, Missing):
+        request[_ROUTE] = OTHER
         return text_answer(404, found.reason)
     if isinstance(found, Folder) and is_folder:
         index = [*parts, "index.html"]
@@ -122,6 +129,13 @@ async def _answer_other(
         return text_answer(301, "Moved Permanently", Location=quote(here))
     also = [KEYRING] if isinstance(found, Folder) and not found.path else []
     return listing.page(here, entries, bool(parts), also)
+
+
+def _route_of(file: File) -> str:
+    """What kind of file apt asks for; a flat repository has none of dists and pool."""
+    if file.is_pool:
+        return "pool"
+    return "dists" if file.path.startswith("dists/") else "file"
 
 
 async def _list(content: Content, found: Folder | BaseFolder) -> list[Entry]:
@@ -149,12 +163,16 @@ async def _answer_file(request: web.Request, content: Content, file: File) -> we
         body = await open_stored(content.store, file, part)
         if body is None:
             log.error("artifact.lost", extra={"sha256": file.sha256.hex(), "path": file.path})
+    is_from_store = body is not None
     if body is None:
         body = await content.through.open(file, part, is_lost=file.is_stored)
     if body is None:
         return text_answer(404, "Not Found")
     try:
-        return await send_file(request, file, part, body)
+        response = await send_file(request, file, part, body)
+        source = "store" if is_from_store else "upstream"
+        metrics.SENT_BYTES.add(part.count, source=source)
+        return response
     except Broken:
         if _PREPARED in request:
             raise
@@ -180,6 +198,8 @@ async def _middleware(
     """One line a request; our errors as answers; a transfer that cannot go on is cut."""
     started = time.monotonic()
     request[_CID] = _correlation_id(request)
+    request[_ROUTE] = OTHER
+    metrics.HTTP_IN_FLIGHT.add(1, service="content")
     status = 0
     try:
         response = await handler(request)
@@ -199,6 +219,7 @@ async def _middleware(
         log.info("transfer.broken", extra={"path": request.path, "reason": str(e)})
         return _cut(request)
     finally:
+        _measure(request, status, time.monotonic() - started)
         log.info(
             "request.answered",
             extra={
@@ -209,6 +230,16 @@ async def _middleware(
                 "cid": request[_CID],
             },
         )
+
+
+def _measure(request: web.Request, status: int, seconds: float) -> None:
+    """A transfer that was cut has no status."""
+    method, route = method_label(request.method), request[_ROUTE]
+    metrics.HTTP_IN_FLIGHT.add(-1, service="content")
+    metrics.HTTP_REQUESTS.add(
+        service="content", method=method, route=route, status=status_label(status)
+    )
+    metrics.HTTP_SECONDS.observe(seconds, service="content", route=route)
 
 
 def _refused(request: web.Request, status: int) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -9,11 +10,13 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from debfleet import metrics
 from debfleet.db.served import AsyncTx
 
 T = TypeVar("T")
 
 _TRIES = 3
+_POOL = "debfleet content reads"  # as metrics call it
 
 
 class Reader:
@@ -23,6 +26,7 @@ class Reader:
     """
 
     def __init__(self, url: str, *, size: int, patience: float) -> None:
+        self._size = size
         self._pool: AsyncConnectionPool[AsyncTx] = AsyncConnectionPool(
             url,
             connection_class=AsyncTx,
@@ -43,9 +47,11 @@ class Reader:
     async def open(self) -> None:
         """Start the pool; returns at once, also when Postgres is away."""
         await self._pool.open(wait=False)
+        metrics.DB_MOST.add(self._size, pool=_POOL)
 
     async def close(self) -> None:
         """Close every connection."""
+        metrics.DB_MOST.add(-self._size, pool=_POOL)
         await self._pool.close(timeout=5)
 
     async def read(self, work: Callable[[AsyncTx], Awaitable[T]]) -> T:
@@ -56,8 +62,11 @@ class Reader:
         """
         for attempt in range(1, _TRIES + 1):
             try:
+                began = time.monotonic()
                 async with self._pool.connection() as tx:
-                    return await work(tx)
+                    metrics.DB_WAIT.observe(time.monotonic() - began, pool=_POOL)
+                    with metrics.DB_IN_USE.during(pool=_POOL):
+                        return await work(tx)
             except PoolTimeout:
                 raise  # it has waited long enough
             except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown):

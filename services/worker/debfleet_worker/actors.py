@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from debfleet import reports
+from debfleet import metrics, reports
 from debfleet.db import jobs, tasks
 from debfleet.errors import (
     DebfleetError,
@@ -74,8 +74,11 @@ def run_job(crew: Crew, job_id: int) -> None:
         return
     with bound(**job.log_ids):
         began = time.monotonic()
-        outcome = _run(crew, job)
+        with metrics.JOBS_IN_PROGRESS.during(kind=job.kind):
+            outcome = _run(crew, job)
         seconds = round(time.monotonic() - began, 3)
+        metrics.JOBS.add(kind=job.kind, outcome=outcome)
+        metrics.JOB_SECONDS.observe(seconds, kind=job.kind)
         extra = {"kind": job.kind, "outcome": outcome, "seconds": seconds, "attempt": job.attempt}
         log.info("job.ended", extra=extra)
 
@@ -109,7 +112,7 @@ def _step(crew: Crew, job: Job) -> Step:
 
 
 def _settle(worker: Worker, job: Job, error: Exception) -> str:
-    """Write down what an error means for its job and its task; the outcome in one word.
+    """Write down what an error means for its job and its task; one of metrics.JOB_OUTCOMES.
 
     Raises:
         LeaseLost: The job is not ours to settle.
@@ -119,12 +122,12 @@ def _settle(worker: Worker, job: Job, error: Exception) -> str:
         raise error
     if isinstance(error, HostClosed) and job.age < _patience(worker):
         worker.commit(lambda tx: jobs.put_off(tx, job, error.seconds, str(error)))
-        return "put off"
+        return "put_off"
     if may_pass(error) and job.kind in _WAITING and job.age < _patience(worker):
         log.warning("upstream.trouble", extra={"reason": str(error)})
         seconds = _pause(job.excused, _FIRST_WAIT, _LONGEST_WAIT)
         worker.commit(lambda tx: jobs.put_off(tx, job, seconds, str(error)))
-        return "put off"
+        return "put_off"
     if isinstance(error, UpstreamRotated):
         log.info("upstream.rotated", extra={"round": job.round, "reason": str(error)})
         worker.commit(lambda tx: jobs.replan(tx, job, error))

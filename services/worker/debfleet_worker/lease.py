@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import psycopg
 
+from debfleet import metrics
 from debfleet.config import Settings
 from debfleet.db import jobs, slots
 from debfleet.db.connect import Database
@@ -257,6 +258,7 @@ class Keeper:
             )
         except LeaseLost:
             log.info("lease.lost", extra={"attempt": lease.job.attempt})
+            metrics.LEASES_LOST.add(kind=lease.job.kind)
             lease.lose()
         except psycopg.OperationalError as e:
             log.warning("lease.unrenewed", extra={"reason": str(e)})

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from functools import partial
 from uuid import UUID, uuid4
 
 import psycopg
 
+from debfleet import metrics
 from debfleet.bell import Bell, open_bell
 from debfleet.config import Settings
 from debfleet.db import slots, sweeps, tasks, uploads
@@ -22,6 +24,7 @@ from debfleet.model import Ring
 from debfleet.vitals import Vitals
 from debfleet_worker.heart import Heart
 from debfleet_worker.main import on_signals, wait_for
+from debfleet_worker.observe import Observer
 
 log = logging.getLogger(__name__)
 
@@ -38,31 +41,55 @@ def run_sweep(settings: Settings) -> int:
     on_signals(stop)
     # Not the broker: without it there is enough to do.
     vitals = Vitals({"database": 3.0 * settings.heartbeat_seconds})
-    with MetricsPort(listening, vitals, settings):
-        sweep(settings, stop, vitals)
+    observer = Observer(settings)
+    with MetricsPort(listening, vitals, settings, [observer]):
+        sweep(settings, stop, vitals, observer if listening is not None else None)
     return 0
 
 
-def sweep(settings: Settings, stop: threading.Event, vitals: Vitals | None = None) -> None:
-    """Sweep until the event is set."""
+def sweep(
+    settings: Settings,
+    stop: threading.Event,
+    vitals: Vitals | None = None,
+    observer: Observer | None = None,
+) -> None:
+    """Sweep until the event is set; with an observer that is asked by somebody, observe too."""
     process, bell = uuid4(), open_bell(settings)
     # Little patience: with Postgres away, the calls below must not outlast the grace of a SIGTERM.
-    with Database(settings.database_url, size=2, name="debfleet sweep", patience=5) as db:
+    with Database(settings.database_url, size=3, name="debfleet sweep", patience=5) as db:
         heart = Heart(db, settings, "sweep", process, vitals)
         wait_for(heart.beat_once, stop)
         heart.start()
+        if observer is not None:
+            observer.start(db)
         sweeper = Sweeper(db, bell, settings, process)
         log.info("sweep.started", extra={"process_id": str(process)})
         while not stop.is_set():
-            try:
-                sweeper.run_once()
-            except psycopg.OperationalError as e:
-                log.warning("sweep.failed", extra={"reason": str(e)})
+            is_leading = _sweep_once(sweeper)
+            if observer is not None:
+                observer.is_leading = is_leading
             stop.wait(settings.sweep_seconds)
+        if observer is not None:
+            observer.stop()
         sweeper.step_down()
         bell.close()
         heart.stop()
         log.info("sweep.stopped")
+
+
+def _sweep_once(sweeper: Sweeper) -> bool:
+    """Whether this sweeper leads, as far as it knows."""
+    began = time.monotonic()
+    try:
+        is_leading = sweeper.run_once()
+    except psycopg.OperationalError as e:
+        log.warning("sweep.failed", extra={"reason": str(e)})
+        metrics.SWEEPS.add(outcome="failed")
+        return False
+    metrics.SWEEPS.add(outcome="led" if is_leading else "stood_by")
+    if is_leading:
+        metrics.SWEEP_SECONDS.observe(time.monotonic() - began)
+    return is_leading
 
 
 class Sweeper:
@@ -91,6 +118,7 @@ class Sweeper:
         # After an outage the broker may have lost everything: ring all that waits, once.
         anew, self._broker_was_away = self._broker_was_away, False
         rings = self._db.run(lambda tx: sweeps.ring_again(tx, self._settings, anew=anew))
+        metrics.RUNG_AGAIN.add(len(rings))
         if rings:
             log.warning("jobs.rung_again", extra={"jobs": len(rings), "after_outage": anew})
         self._ring(rings)
@@ -108,9 +136,12 @@ class Sweeper:
             log.warning("sweep.failed", extra={"reason": str(e)})
 
     def _end_lost(self) -> None:
-        ended = self._db.run(lambda tx: sweeps.end_lost_leases(tx, self._settings))
-        if ended:
-            log.error("jobs.quarantined", extra={"tasks": ended})
+        lost = self._db.run(lambda tx: sweeps.end_lost_leases(tx, self._settings))
+        metrics.LEASES_EXPIRED.add(lost.again + len(lost.kinds))
+        for kind in lost.kinds:
+            metrics.QUARANTINED.add(kind=kind)
+        if lost.ended:
+            log.error("jobs.quarantined", extra={"tasks": lost.ended})
         self._db.run(sweeps.tidy_jobs)
 
     def _expire_uploads(self) -> None:

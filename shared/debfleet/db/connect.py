@@ -12,6 +12,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
+from debfleet import metrics
+
 Tx = psycopg.Connection[DictRow]
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class Database:
         self, url: str, *, size: int = 4, name: str = "debfleet", patience: float = 30
     ) -> None:
         self.url = url
+        self._name, self._size = name, size
         self._pool: ConnectionPool[Tx] = ConnectionPool(
             url,
             connection_class=psycopg.Connection[DictRow],
@@ -53,9 +56,12 @@ class Database:
     def open(self) -> None:
         """Start the pool; returns at once, also when Postgres is away."""
         self._pool.open(wait=False)
+        metrics.DB_MOST.add(self._size, pool=self._name)
 
     def close(self) -> None:
         """Close every connection; waits at most five seconds for those in use."""
+        if not self._pool.closed:
+            metrics.DB_MOST.add(-self._size, pool=self._name)
         self._pool.close(timeout=5)
 
     def __enter__(self) -> Database:
@@ -68,7 +74,9 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
         """One transaction: committed at the end of the block, rolled back if it raises."""
-        with self._pool.connection() as tx:
+        began = time.monotonic()
+        with self._pool.connection() as tx, metrics.DB_IN_USE.during(pool=self._name):
+            metrics.DB_WAIT.observe(time.monotonic() - began, pool=self._name)
             yield tx
 
     def run(self, work: Callable[[Tx], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -27,10 +28,19 @@ def step_down(tx: Tx, role: str, holder: UUID) -> None:
     tx.execute(_q["step_down"], {"role": role, "holder": holder})
 
 
-def end_lost_leases(tx: Tx, settings: Settings) -> list[int]:
-    """Queue again the jobs whose lease ran out, or quarantine them; the tasks that ended by it."""
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What became of the jobs whose lease ran out."""
+
+    again: int  # how many were queued again
+    ended: list[int]  # tasks that failed by a quarantined job
+    kinds: list[str]  # of those jobs
+
+
+def end_lost_leases(tx: Tx, settings: Settings) -> Lost:
+    """Queue again the jobs whose lease ran out, or quarantine them."""
     rows = tx.execute(_q["list_lost"], {"max_attempts": settings.max_attempts}).fetchall()
-    ended, again = [], []
+    ended, again, kinds = [], [], []
     for row in rows:
         if row["scope"] is not None:
             slots.drop(tx, row["scope"], [slots.holder(row["id"])])
@@ -38,8 +48,9 @@ def end_lost_leases(tx: Tx, settings: Settings) -> list[int]:
             again.append(row["id"])
         elif _quarantine(tx, row):
             ended.append(row["task"])
+            kinds.append(row["kind"])
     tx.execute(_q["requeue_lost"], {"jobs": again})
-    return ended
+    return Lost(len(again), ended, kinds)
 
 
 def _quarantine(tx: Tx, row: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from debfleet import metrics
 from debfleet.errors import (
     DebfleetError,
     HostClosed,
@@ -214,10 +215,27 @@ class _Memory:
 async def _source(access: Access, traffic: Traffic) -> AsyncIterator[tuple[_Source, Flow[Any]]]:
     flow: Flow[Any] = Flow(access, traffic)
     if is_local(access.url):
-        yield LocalSource(access, flow), flow
+        yield _Counted(LocalSource(access, flow), flow.host), flow
         return
     async with Connection(access) as connection:
-        yield HttpSource(access, connection, flow), flow
+        yield _Counted(HttpSource(access, connection, flow), flow.host), flow
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A source whose files are counted."""
+
+    source: _Source
+    host: str
+
+    async def bring(self, wanted: Wanted, sink: Sink) -> None:
+        try:
+            await self.source.bring(wanted, sink)
+        except DebfleetError as e:
+            is_gone = isinstance(e, HttpStatusError) and e.status in _GONE
+            metrics.UPSTREAM_FILES.add(host=self.host, outcome="missing" if is_gone else "failed")
+            raise
+        metrics.UPSTREAM_FILES.add(host=self.host, outcome="fetched")
 
 
 async def _bring_into(source: _Source, task: _Task, store: Store) -> None:

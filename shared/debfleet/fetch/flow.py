@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from debfleet import metrics
 from debfleet.errors import ConnectionFailed, DebfleetError, HostClosed, TransferTimeout
 from debfleet.fetch.access import Access, Traffic
+from debfleet.measure import host_label
 
 T = TypeVar("T")
 
@@ -24,6 +26,8 @@ class Flow(Generic[T]):
 
     def __init__(self, access: Access, traffic: Traffic) -> None:
         self._url = access.url
+        self.host = host_label(access.url)  # as metrics call it
+        metrics.show_host(self.host)
         self._rate = access.rate_limit
         self._traffic = traffic
         self._slots = traffic.slots()
@@ -58,6 +62,7 @@ class Flow(Generic[T]):
     def count(self, size: int) -> None:
         """So many bytes came."""
         self._uncounted += size
+        metrics.UPSTREAM_BYTES.add(size, host=self.host)
         self._silent = 0
 
     def fail_at_once(self) -> None:
@@ -77,6 +82,7 @@ class Flow(Generic[T]):
     async def close_host(self, seconds: float) -> None:
         """The host wants no request for so long."""
         self._is_closed = True
+        metrics.UPSTREAM_CLOSINGS.add(host=self.host)
         await asyncio.to_thread(self._traffic.close_host, seconds)
 
     async def turn(self) -> None:

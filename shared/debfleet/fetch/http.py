@@ -8,11 +8,13 @@ import http
 import random
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import aiohttp
 
+from debfleet import metrics
 from debfleet.deb.paths import join_url
 from debfleet.errors import (
     ConnectionFailed,
@@ -81,15 +83,23 @@ class HttpSource:
             except _StartAgain:
                 continue  # at once and once: from here on nothing is resumed
             except _RETRIED as error:
+                if isinstance(error, DigestMismatch):
+                    metrics.UPSTREAM_DIGESTS.add(host=self._flow.host)
                 if not _may_help(error, wanted):
                     raise
                 if self._forget(error, sink, state):
+                    self._count_retry(error)
                     continue
                 failures = failures + 1 if sink.size < state.furthest + _STEP else 1
                 state.furthest = max(state.furthest, sink.size)
                 if failures > self._access.max_retries:
                     raise
+                self._count_retry(error)
             await asyncio.sleep(self._pause(failures))
+
+    def _count_retry(self, error: UpstreamError) -> None:
+        cause = next(word for kind, word in _CAUSES.items() if isinstance(error, kind))
+        metrics.UPSTREAM_RETRIES.add(host=self._flow.host, cause=cause)
 
     def _forget(self, error: UpstreamError, sink: Sink, state: _State) -> bool:
         """After a failed try, drop what cannot be built upon; True: start over without a pause."""
@@ -160,7 +170,14 @@ class HttpSource:
         return longest * random.uniform(0.75, 1)
 
 
-_RETRIED = (ConnectionFailed, TransferTimeout, HttpStatusError, DigestMismatch, SizeMismatch)
+_CAUSES: Mapping[type[UpstreamError], str] = {  # as metrics call them
+    TransferTimeout: "timeout",
+    ConnectionFailed: "connection",
+    HttpStatusError: "status",
+    DigestMismatch: "digest",
+    SizeMismatch: "size",
+}
+_RETRIED = tuple(_CAUSES)
 
 
 class _State:
