@@ -224,6 +224,7 @@ def test_a_deleted_distribution_is_gone(shared_api: ApiClient) -> None:
 def test_distributions_are_listed_by_what_they_are(shared_api: ApiClient) -> None:
     repository = shared_api.repository()
     body = distribution(shared_api, repository=repository["pulp_href"], pulp_labels={"a": "b"})
+    base = {k: v for k, v in body.items() if k not in ("publication", "checkpoint")}
 
     for query in (
         f"base_path={body['base_path']}",
@@ -235,7 +236,7 @@ def test_distributions_are_listed_by_what_they_are(shared_api: ApiClient) -> Non
         page = shared_api.get(f"{DISTRIBUTIONS}?{query}").json or {}
         assert page["results"] == [body], query
         everything = shared_api.get(f"{V3}distributions/?{query}").json or {}
-        assert everything["results"] == [body]
+        assert everything["results"] == [base]
     typed = f"{V3}distributions/?name={body['name']}&pulp_type=deb.apt-distribution"
     assert (shared_api.get(typed).json or {})["count"] == 1
 

@@ -16,6 +16,7 @@ from debfleet_api.passwords import Passwords
 from debfleet_api.receiving import add_limits
 from debfleet_api.routes import (
     distributions,
+    docs,
     maintenance,
     publications,
     remotes,
@@ -33,6 +34,7 @@ from debfleet_api.state import Api
 
 _BLUEPRINTS = (
     status.blueprint,
+    docs.blueprint,
     repositories.blueprint,
     syncs.blueprint,
     versions.blueprint,

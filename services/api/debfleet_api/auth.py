@@ -9,12 +9,15 @@ from debfleet_api.errors import Refusal
 from debfleet_api.state import api
 
 OPEN_ENDPOINTS = frozenset({"status.root", "status.status", "status.livez", "status.readyz"})
+OPEN_BLUEPRINTS = frozenset({"docs"})
 """What answers without a login."""
 
 
 def authenticate() -> None:
     """Before each request: HTTP Basic, or 401."""
     if request.endpoint is None or request.endpoint in OPEN_ENDPOINTS:
+        return
+    if request.blueprint in OPEN_BLUEPRINTS:
         return
     given = request.authorization
     if given is None or given.type != "basic":

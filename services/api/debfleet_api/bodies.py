@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from flask import request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from debfleet_api.errors import Refusal, field_errors
 
@@ -32,6 +33,12 @@ class Body(BaseModel):
     def given(self) -> dict[str, Any]:
         """The fields that the client sent."""
         return {name: getattr(self, name) for name in self.model_fields_set}
+
+    @classmethod
+    def takes_file(cls) -> bool:
+        """Whether a field is a file, so that JSON cannot hold it."""
+        extras = (f.json_schema_extra for f in cls.model_fields.values())
+        return any(isinstance(e, dict) and e.get("format") == "binary" for e in extras)
 
 
 B = TypeVar("B", bound=Body)
@@ -247,15 +254,39 @@ def _or_null(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else check(value)
 
 
-Text = Annotated[str, BeforeValidator(read_text)]
-OptionalText = Annotated[str | None, BeforeValidator(_or_null(read_text))]
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Annotates a field: how its value is checked, and what the OpenAPI document says of that."""
+
+    func: Callable[[Any], Any]
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return BeforeValidator(self.func).__get_pydantic_core_schema__(source, handler)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), **self.schema}
+
+
+_FILLED = {"minLength": 1}
+_WHOLE = {"maximum": _INT_MAX}
+
+Text = Annotated[str, Checked(read_text, _FILLED)]
+OptionalText = Annotated[str | None, Checked(_or_null(read_text), _FILLED)]
 # A Postgres index cannot hold much more than this.
-Name = Annotated[str, BeforeValidator(lambda v: read_text(v, 512))]
+Name = Annotated[str, Checked(lambda v: read_text(v, 512), {**_FILLED, "maxLength": 512})]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Natural = Annotated[int | None, BeforeValidator(_or_null(lambda v: _integer(v, 0)))]
-Positive = Annotated[int | None, BeforeValidator(_or_null(lambda v: _integer(v, 1)))]
-Minutes = Annotated[int | None, BeforeValidator(_or_null(lambda v: _integer(v, 0, 2**32 - 1)))]
-Seconds = Annotated[float | None, BeforeValidator(_or_null(_seconds))]
+Natural = Annotated[
+    int | None, Checked(_or_null(lambda v: _integer(v, 0)), {"minimum": 0, **_WHOLE})
+]
+Positive = Annotated[
+    int | None, Checked(_or_null(lambda v: _integer(v, 1)), {"minimum": 1, **_WHOLE})
+]
+Minutes = Annotated[
+    int | None,
+    Checked(_or_null(lambda v: _integer(v, 0, 2**32 - 1)), {"minimum": 0, "maximum": 2**32 - 1}),
+]
+Seconds = Annotated[float | None, Checked(_or_null(_seconds), {"minimum": 0})]
 Labels = Annotated[
     dict[str, str | None], BeforeValidator(_labels), Field(json_schema_extra={"type": "object"})
 ]
@@ -266,7 +297,7 @@ LabelKey = Annotated[str, BeforeValidator(lambda v: read_label_key(read_text(v))
 LabelValue = Annotated[str | None, BeforeValidator(read_label_value)]
 
 
-def choice(*choices: str) -> BeforeValidator:
+def choice(*choices: str) -> Checked:
     """A word out of a few."""
 
     def check(value: Any) -> str:
@@ -276,7 +307,7 @@ def choice(*choices: str) -> BeforeValidator:
             refuse(f'"{shown}" is not a valid choice.')
         return str(value)
 
-    return BeforeValidator(check)
+    return Checked(check, {"enum": list(choices)})
 
 
 def not_built(default: Any) -> BeforeValidator:

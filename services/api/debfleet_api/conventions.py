@@ -36,10 +36,13 @@ def _start() -> AnyResponse | None:
     if request.method == "OPTIONS":
         detail = "You do not have permission to perform this action."
         raise Refusal(403, {"detail": detail})
-    if not request.path.endswith("/") and request.method in ("GET", "HEAD"):
+    has_slash = request.url_rule is None or request.url_rule.rule.endswith("/")
+    if has_slash and not request.path.endswith("/") and request.method in ("GET", "HEAD"):
         query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
         # A path that starts with two slashes would be another host.
         return redirect(f"/{request.path.lstrip('/')}/{query}", 301)
+    if request.blueprint == "docs":
+        return None  # for browsers too
     accepted = request.accept_mimetypes
     if request.headers.get("Accept") and not accepted["application/json"]:
         raise Refusal(406, {"detail": "Could not satisfy the request Accept header."})

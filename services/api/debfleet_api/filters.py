@@ -27,6 +27,33 @@ Condition = sql.Composable
 Filter = Callable[[str], Condition]
 """Makes a condition of a parameter's value; raises ValueError with a text for the user."""
 
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A filter whose values are not any text, and what the OpenAPI document says of them."""
+
+    make: Filter
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: str) -> Condition:
+        return self.make(value)
+
+
+def schema_of(make: Filter) -> Mapping[str, Any] | None:
+    """What a filter's values are; None: a text, or a comma list of texts."""
+    return make.schema if isinstance(make, Typed) else None
+
+
+def many(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A comma list."""
+    return {"type": "array", "items": schema}
+
+
+_TIME = {"type": "string", "format": "date-time"}
+_NUMBER = {"type": "integer"}
+_FLAG = {"type": "boolean"}
+
+
 _EVERYWHERE = frozenset({"limit", "offset", "fields", "exclude_fields", "ordering", "q"})
 TRUE = sql.SQL("true")
 FALSE = sql.SQL("false")
@@ -148,15 +175,16 @@ def text_filters(name: str, column: sql.Composable) -> dict[str, Filter]:
 
 def time_filters(name: str, column: sql.Composable) -> dict[str, Filter]:
     """TIME."""
-    return _ordered_filters(name, column, read_time)
+    return _ordered_filters(name, column, read_time, _TIME)
 
 
 def number_filters(name: str, column: sql.Composable, *, ne: bool = True) -> dict[str, Filter]:
     """NUM; ``ne`` only where the contract has it."""
-    made = _ordered_filters(name, column, read_number)
+    made = _ordered_filters(name, column, read_number, _NUMBER)
     if ne:
-        made[f"{name}__ne"] = lambda v: sql.SQL("{} IS DISTINCT FROM {}").format(
-            column, sql.Literal(read_number(v))
+        differs = sql.SQL("{} IS DISTINCT FROM {}")
+        made[f"{name}__ne"] = Typed(
+            lambda v: differs.format(column, sql.Literal(read_number(v))), _NUMBER
         )
     return made
 
@@ -169,10 +197,11 @@ def choice_filters(name: str, column: sql.Composable, choices: Sequence[str]) ->
             raise ValueError(f"Select a valid choice. {value} is not one of the available choices.")
         return value
 
+    one = {"type": "string", "enum": sorted(choices)}
     return {
-        name: lambda v: _compare(column, "=", chosen(v)),
-        f"{name}__in": lambda v: _any(column, [chosen(w) for w in words(v)]),
-        f"{name}__ne": lambda v: _compare(column, "<>", chosen(v)),
+        name: Typed(lambda v: _compare(column, "=", chosen(v)), one),
+        f"{name}__in": Typed(lambda v: _any(column, [chosen(w) for w in words(v)]), many(one)),
+        f"{name}__ne": Typed(lambda v: _compare(column, "<>", chosen(v)), one),
     }
 
 
@@ -197,7 +226,8 @@ def identity_filters(
         return _any(column, [read_ref(w, model).uuid for w in words(value)])
 
     made: dict[str, Filter] = {"pulp_href__in": refs, "prn__in": refs}
-    return made | ({"pulp_id__in": ids} if with_id else {})
+    uuids = many({"type": "string", "format": "uuid"})
+    return made | ({"pulp_id__in": Typed(ids, uuids)} if with_id else {})
 
 
 def exact(column: sql.Composable) -> Filter:
@@ -216,7 +246,7 @@ def flag(true: Condition) -> Filter:
     def make(value: str) -> Condition:
         return true if read_flag(value) else sql.SQL("NOT ({})").format(true)
 
-    return make
+    return Typed(make, _FLAG)
 
 
 # --- reading values ------------------------------------------------------------------------
@@ -271,10 +301,10 @@ def literal(value: UUID | str | int | bool | list[Any] | None) -> sql.Literal:
 
 
 def _ordered_filters(
-    name: str, column: sql.Composable, read: Callable[[str], Any]
+    name: str, column: sql.Composable, read: Callable[[str], Any], schema: Mapping[str, Any]
 ) -> dict[str, Filter]:
     def comparing(operator: str) -> Filter:
-        return lambda v: _compare(column, operator, read(v))
+        return Typed(lambda v: _compare(column, operator, read(v)), schema)
 
     def between(value: str) -> Condition:
         ends = [read(w) for w in words(value)]
@@ -288,7 +318,7 @@ def _ordered_filters(
         for suffix, operator in (("lt", "<"), ("lte", "<="), ("gt", ">"), ("gte", ">="))
     }
     made[name] = comparing("=")
-    made[f"{name}__range"] = between
+    made[f"{name}__range"] = Typed(between, many(schema))
     made[f"{name}__isnull"] = flag(sql.SQL("{} IS NULL").format(column))
     return made
 

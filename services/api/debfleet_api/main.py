@@ -30,6 +30,7 @@ from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_look
 from debfleet.sealed import Sealer
 from debfleet.vitals import Vitals
 from debfleet_api.app import create_app
+from debfleet_api.routes.docs import prepare
 from debfleet_api.server import ServerLog, ThreadedServer
 from debfleet_api.state import Api
 
@@ -122,7 +123,10 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
 
     def load(self) -> Flask:
         # In each worker process, after the fork: pools and threads do not survive one.
-        return create_app(self._settings)
+        app = create_app(self._settings)
+        # The first client then finds the document in memory.
+        Thread(target=prepare, args=(app,), name="document", daemon=True).start()
+        return app
 
     def _begin(self, _arbiter: Arbiter, _worker: Any) -> None:
         begin_metrics(self._settings, "api")

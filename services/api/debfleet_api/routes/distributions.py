@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -29,11 +29,10 @@ from debfleet_api.bodies import (
     read_text,
     refuse,
 )
-from debfleet_api.errors import field_errors, no_such, not_found
+from debfleet_api.errors import field_errors
 from debfleet_api.filters import (
     Condition,
     Filter,
-    choice_filters,
     flag,
     identity_filters,
     list_page,
@@ -41,10 +40,12 @@ from debfleet_api.filters import (
     read_ref,
     read_selection,
     text_filters,
+    type_filters,
     words,
 )
-from debfleet_api.hrefs import REPOSITORY, find_uuid, href, version_href, wire_time
+from debfleet_api.hrefs import REPOSITORY, href, version_href, wire_time
 from debfleet_api.label_filter import label_filter
+from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, changed, operation
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.references import (
     find_publication,
@@ -52,13 +53,16 @@ from debfleet_api.references import (
     find_version,
     read_units,
 )
-from debfleet_api.routes.labels import set_label, unset_label
+from debfleet_api.routes.objects import Objects, add_object_routes
 from debfleet_api.routes.publications import MODELS
+from debfleet_api.shapes.serving import BaseDistribution, Distribution
 from debfleet_api.state import api
 
 blueprint = Blueprint("distributions", __name__)
 
-_PATH = "/distributions/deb/apt/"
+_RESOURCE = "distributions/deb/apt"
+_PATH = f"/{_RESOURCE}/"
+_TYPES = type_filters("deb.apt-distribution")
 _READ_ONLY = frozenset(
     {"pulp_href", "prn", "pulp_created", "pulp_last_updated", "base_url", "content_guard_prn",
      "no_content_change_since"}
@@ -75,7 +79,7 @@ def read_base_path(value: Any) -> str:
     return path
 
 
-class DistributionBody(Body):
+class DistributionBody(Body, title="deb.AptDistribution"):
     """What a client may send."""
 
     name: Name
@@ -90,18 +94,23 @@ class DistributionBody(Body):
 
 
 @blueprint.get("/distributions/")
+@operation(
+    "distributions", "list", {200: Paged(BaseDistribution)}, listing=lambda: _listing(_TYPES)
+)
 def list_all_distributions() -> Response:
     """One page of distributions of all types: there is one."""
-    return _page(with_type=True)
+    return _page(_TYPES, _render_base)
 
 
 @blueprint.get(_PATH)
+@operation(_RESOURCE, "list", {200: Paged(Distribution)}, listing=lambda: _listing({}))
 def list_distributions() -> Response:
     """One page of distributions."""
-    return _page(with_type=False)
+    return _page({}, render_distribution)
 
 
 @blueprint.post(_PATH)
+@operation(_RESOURCE, "create", STARTED, body=DistributionBody)
 def add_distribution() -> Response:
     """202 and a task that has made it already."""
     values = _columns(dict(read_body(DistributionBody, read_only=_READ_ONLY)))
@@ -110,12 +119,14 @@ def add_distribution() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation(_RESOURCE, "read", {200: Distribution})
 def read_distribution(key: str) -> Response:
     """One distribution."""
     return answer(chosen_fields(render_distribution(_row(key))))
 
 
 @blueprint.put(f"{_PATH}<key>/")
+@operation(_RESOURCE, "update", changed(Distribution), body=DistributionBody)
 def replace_distribution(key: str) -> Response:
     """As a PATCH that names the required fields; ``hidden`` goes back to its default."""
     row = _row(key)
@@ -124,28 +135,11 @@ def replace_distribution(key: str) -> Response:
 
 
 @blueprint.patch(f"{_PATH}<key>/")
+@operation(_RESOURCE, "partial_update", changed(Distribution), body=DistributionBody)
 def update_distribution(key: str) -> Response:
     """200 if nothing would change, else 202 and a task; what is served is switched at once."""
     row = _row(key)
     return _change(row, read_body(DistributionBody, partial=True, read_only=_READ_ONLY).given())
-
-
-@blueprint.delete(f"{_PATH}<key>/")
-def delete_distribution(key: str) -> Response:
-    """202 and a task; what was served stays published."""
-    return asks.change(Change("distributions", "delete", _row(key)["uuid"]))
-
-
-@blueprint.post(f"{_PATH}<key>/set_label/")
-def set_distribution_label(key: str) -> Response:
-    """201, at once."""
-    return set_label("distributions", _uuid(key), "AptDistribution")
-
-
-@blueprint.post(f"{_PATH}<key>/unset_label/")
-def unset_distribution_label(key: str) -> Response:
-    """201 with what the label was, at once."""
-    return unset_label("distributions", _row(key)["uuid"])
 
 
 def render_distribution(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,6 +170,12 @@ def render_distribution(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _render_base(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What distributions of every type have."""
+    whole = render_distribution(row)
+    return {n: v for n, v in whole.items() if n not in ("publication", "checkpoint")}
+
+
 _SELECTED = sql.SQL(
     "d.id, d.uuid, d.name, d.base_path, d.labels, d.hidden, d.checkpoint, d.created, d.updated,"
     " r.uuid AS repository_uuid, vr.uuid AS version_repository_uuid, d.version_number,"
@@ -197,18 +197,19 @@ _ORDERINGS: dict[str, Condition] = {
 }
 
 
-def _page(*, with_type: bool) -> Response:
+def _page(
+    more: Mapping[str, Filter], render: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> Response:
     page = read_page()
     with api().db.transaction() as tx:
-        filters = _filters(tx)
-        if with_type:
-            found = choice_filters(
-                "pulp_type", sql.SQL("'deb.apt-distribution'"), ["deb.apt-distribution"]
-            )
-            filters |= {name: found[name] for name in ("pulp_type", "pulp_type__in")}
+        filters = {**_filters(tx), **more}
         selection = read_selection(filters, _ORDERINGS, sql.SQL("d.id DESC"))
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
-    return page_answer(page, count, [render_distribution(r) for r in rows])
+    return page_answer(page, count, [render(r) for r in rows])
+
+
+def _listing(more: Mapping[str, Filter]) -> Listing:
+    return Listing({**_filters(NO_TX), **more}, _ORDERINGS)
 
 
 def _filters(tx: Tx) -> dict[str, Filter]:
@@ -241,20 +242,17 @@ def _filters(tx: Tx) -> dict[str, Filter]:
     }
 
 
-def _uuid(key: str) -> UUID:
-    uuid = find_uuid(key)
-    if uuid is None:
-        raise not_found()
-    return uuid
+def _row(key: str) -> Mapping[str, Any]:
+    return _OBJECTS.row(key)
 
 
-def _row(key: str) -> dict[str, Any]:
-    uuid = _uuid(key)
+def _find_row(uuid: UUID) -> dict[str, Any] | None:
     with api().db.transaction() as tx:
-        row = distributions.find_distribution_row(tx, uuid)
-    if row is None:
-        raise no_such("AptDistribution")
-    return row
+        return distributions.find_distribution_row(tx, uuid)
+
+
+_OBJECTS = Objects(_PATH, "distributions", "AptDistribution", _find_row)
+add_object_routes(blueprint, _OBJECTS)
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:

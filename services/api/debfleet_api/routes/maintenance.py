@@ -13,13 +13,14 @@ from debfleet_api import asks
 from debfleet_api.bodies import Body, Items, Minutes, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import ORPHANS
+from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.references import find_unit
 from debfleet_api.state import api
 
 blueprint = Blueprint("maintenance", __name__)
 
 
-class CleanupBody(Body):
+class CleanupBody(Body, title="OrphansCleanup"):
     """What to remove: everything unused, or some units, after how many minutes."""
 
     content_hrefs: Items | None = None
@@ -27,6 +28,7 @@ class CleanupBody(Body):
 
 
 @blueprint.post("/orphans/cleanup/")
+@operation("orphans/cleanup", "cleanup", STARTED, body=CleanupBody)
 def clean_up() -> Response:
     """202 and a task."""
     body = read_body(CleanupBody)
@@ -35,6 +37,7 @@ def clean_up() -> Response:
 
 
 @blueprint.delete("/orphans/")
+@operation("orphans", "delete", STARTED)
 def clean_up_as_before() -> Response:
     """The older call, which Pulp still answers."""
     return _ask(None, None)

@@ -45,6 +45,16 @@ from debfleet_api.hrefs import (
     version_href,
     wire_time,
 )
+from debfleet_api.openapi.operations import (
+    NO_TX,
+    STARTED,
+    Answer,
+    Listing,
+    Operation,
+    Paged,
+    operation,
+    operations,
+)
 from debfleet_api.paging import Page, page_answer, read_page
 from debfleet_api.references import (
     find_repository,
@@ -52,6 +62,7 @@ from debfleet_api.references import (
     find_version,
     read_units,
 )
+from debfleet_api.shapes.serving import BasePublication, Publication, VerbatimPublication
 from debfleet_api.state import api
 
 blueprint = Blueprint("publications", __name__)
@@ -66,7 +77,7 @@ _TASKS = {
 }
 
 
-class VerbatimBody(Body):
+class VerbatimBody(Body, title="deb.VerbatimPublication"):
     """The version to publish: the latest of a repository, or one that is named."""
 
     repository: Annotated[UUID | None, BeforeValidator(find_repository)] = None
@@ -74,7 +85,7 @@ class VerbatimBody(Body):
     checkpoint: Flag = False
 
 
-class AptBody(VerbatimBody):
+class AptBody(VerbatimBody, title="deb.AptPublication"):
     """What to publish, and how."""
 
     simple: Flag = False
@@ -88,19 +99,34 @@ class AptBody(VerbatimBody):
     ] = "nested_alphabetically"
 
 
+_SHAPES: Mapping[str, type[BasePublication]] = {
+    "apt": Publication,
+    "verbatim": VerbatimPublication,
+}
+
+
+def _of_kind(kind: str, action: str, answers: Mapping[int, Answer]) -> Operation:
+    listing = (lambda: _listing(kind)) if action == "list" else None
+    resource = f"publications/deb/{kind}"
+    return Operation(resource, action, answers, listing=listing, values={"kind": kind})
+
+
 @blueprint.get("/publications/")
+@operation("publications", "list", {200: Paged(BasePublication)}, listing=lambda: _listing(None))
 def list_publications() -> Response:
     """One page of publications of both kinds."""
     return _page(None)
 
 
 @blueprint.get(f"{_PATH}<any(apt,verbatim):kind>/")
+@operations([_of_kind(k, "list", {200: Paged(_SHAPES[k])}) for k in _SHAPES])
 def list_publications_of_kind(kind: str) -> Response:
     """One page of publications of one kind."""
     return _page(kind)
 
 
 @blueprint.post(f"{_PATH}apt/")
+@operation("publications/deb/apt", "create", STARTED, body=AptBody)
 def publish() -> Response:
     """202 and a task, which makes a publication."""
     body = read_body(AptBody, read_only=_READ_ONLY)
@@ -122,18 +148,21 @@ def publish() -> Response:
 
 
 @blueprint.post(f"{_PATH}verbatim/")
+@operation("publications/deb/verbatim", "create", STARTED, body=VerbatimBody)
 def publish_verbatim() -> Response:
     """202 and a task, which makes a publication of upstream's own files."""
     return _publish("verbatim", read_body(VerbatimBody, read_only=_READ_ONLY), {})
 
 
 @blueprint.get(f"{_PATH}<any(apt,verbatim):kind>/<key>/")
+@operations([_of_kind(k, "read", {200: _SHAPES[k]}) for k in _SHAPES])
 def read_publication(kind: str, key: str) -> Response:
     """One publication."""
     return answer(chosen_fields(render_publication(_row(kind, key))))
 
 
 @blueprint.delete(f"{_PATH}<any(apt,verbatim):kind>/<key>/")
+@operations([_of_kind(k, "delete", {204: None}) for k in _SHAPES])
 def delete_publication(kind: str, key: str) -> Response:
     """204, at once. A distribution of just this one serves nothing then."""
     uuid = _row(kind, key)["uuid"]
@@ -170,6 +199,11 @@ def render_publication(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _render_base(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What publications of every type have."""
+    return {n: v for n, v in render_publication(row).items() if n in BasePublication.model_fields}
+
+
 _SELECTED = sql.SQL("p.*, r.uuid AS repository_uuid")
 _SOURCE = sql.SQL("publications p JOIN repositories r ON r.id = p.repository")
 _COLUMNS = ("checkpoint", "simple", "structured", "layout")
@@ -190,7 +224,12 @@ def _page(kind: str | None) -> Response:
         read = read_selection(_filters(tx, kind), _ORDERINGS, sql.SQL("p.id DESC"))
         selection = Selection(all_of([_complete(kind), read.where]), read.order)
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
-    return page_answer(page, count, [render_publication(r) for r in rows])
+    render = _render_base if kind is None else render_publication
+    return page_answer(page, count, [render(r) for r in rows])
+
+
+def _listing(kind: str | None) -> Listing:
+    return Listing(_filters(NO_TX, kind), _ORDERINGS)
 
 
 def _complete(kind: str | None) -> Condition:

@@ -31,7 +31,7 @@ from debfleet_api.bodies import (
     choice,
     read_body,
 )
-from debfleet_api.errors import field_errors, no_such, not_found
+from debfleet_api.errors import field_errors
 from debfleet_api.filters import (
     Filter,
     identity_filters,
@@ -41,8 +41,9 @@ from debfleet_api.filters import (
     time_filters,
     type_filters,
 )
-from debfleet_api.hrefs import REMOTE, find_uuid, href, wire_time
+from debfleet_api.hrefs import REMOTE, href, wire_time
 from debfleet_api.label_filter import label_filter
+from debfleet_api.openapi.operations import Listing, Paged, changed, operation
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.remote_fields import (
     read_architectures,
@@ -52,13 +53,16 @@ from debfleet_api.remote_fields import (
     read_proxy_url,
     read_url,
 )
-from debfleet_api.routes.labels import set_label, unset_label
+from debfleet_api.routes.objects import Objects, add_object_routes
+from debfleet_api.shapes.repositories import BaseRemote, Remote
 from debfleet_api.state import api
 
 blueprint = Blueprint("remotes", __name__)
 
 DEFAULT_CONCURRENCY = 20
-_PATH = "/remotes/deb/apt/"
+_RESOURCE = "remotes/deb/apt"
+_PATH = f"/{_RESOURCE}/"
+_TYPES = type_filters("deb.apt-remote")
 _GUARD_FIELDS = {f"guard_{name}": name for name in GUARDS}  # on the wire: the guard
 _READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated", "hidden_fields"})
 _WIRE = {"labels": "pulp_labels"}  # where a column is called otherwise
@@ -71,7 +75,7 @@ def _or_null(check: Any) -> BeforeValidator:
 Level = Annotated[str | None, _or_null(choice(*LEVELS).func)]  # null: the guard's default
 
 
-class RemoteBody(Body):
+class RemoteBody(Body, title="deb.AptRemote"):
     """What a client may send."""
 
     name: Name
@@ -114,18 +118,21 @@ class RemoteBody(Body):
 
 
 @blueprint.get(_PATH)
+@operation(_RESOURCE, "list", {200: Paged(Remote)}, listing=lambda: _listing({}))
 def list_remotes() -> Response:
     """One page of remotes."""
     return _page({}, render_remote)
 
 
 @blueprint.get("/remotes/")
+@operation("remotes", "list", {200: Paged(BaseRemote)}, listing=lambda: _listing(_TYPES))
 def list_all_remotes() -> Response:
     """One page of remotes of every type; there is one type."""
-    return _page(type_filters("deb.apt-remote"), _render_base)
+    return _page(_TYPES, _render_base)
 
 
 @blueprint.post(_PATH)
+@operation(_RESOURCE, "create", {201: Remote}, body=RemoteBody)
 def add_remote() -> Response:
     """201 with the new remote."""
     body = read_body(RemoteBody, read_only=_READ_ONLY)
@@ -136,12 +143,14 @@ def add_remote() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation(_RESOURCE, "read", {200: Remote})
 def read_remote(key: str) -> Response:
     """One remote."""
     return answer(chosen_fields(render_remote(_row(key))))
 
 
 @blueprint.put(f"{_PATH}<key>/")
+@operation(_RESOURCE, "update", changed(Remote), body=RemoteBody)
 def replace_remote(key: str) -> Response:
     """As a PATCH that names the required fields; only ``policy`` goes back to its default."""
     row = _row(key)
@@ -150,28 +159,11 @@ def replace_remote(key: str) -> Response:
 
 
 @blueprint.patch(f"{_PATH}<key>/")
+@operation(_RESOURCE, "partial_update", changed(Remote), body=RemoteBody)
 def update_remote(key: str) -> Response:
     """200 if nothing would change, else 202 and a task."""
     row = _row(key)
     return _change(row, read_body(RemoteBody, partial=True, read_only=_READ_ONLY).given())
-
-
-@blueprint.delete(f"{_PATH}<key>/")
-def delete_remote(key: str) -> Response:
-    """202 and a task; repositories that used it have no remote then."""
-    return asks.change(Change("remotes", "delete", _row(key)["uuid"]))
-
-
-@blueprint.post(f"{_PATH}<key>/set_label/")
-def set_remote_label(key: str) -> Response:
-    """201, at once."""
-    return set_label("remotes", _uuid(key), "AptRemote")
-
-
-@blueprint.post(f"{_PATH}<key>/unset_label/")
-def unset_remote_label(key: str) -> Response:
-    """201 with what the label was, at once."""
-    return unset_label("remotes", _row(key)["uuid"])
 
 
 def render_remote(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,6 +205,15 @@ _OF_DEBIAN = (
 def _page(
     more: Mapping[str, Filter], render: Callable[[Mapping[str, Any]], dict[str, Any]]
 ) -> Response:
+    asked = _listing(more)
+    selection = read_selection(asked.filters, asked.orderings, sql.SQL("remotes.id DESC"))
+    page = read_page()
+    with api().db.transaction() as tx:
+        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("remotes"), selection, page)
+    return page_answer(page, count, [render(r) for r in rows])
+
+
+def _listing(more: Mapping[str, Filter]) -> Listing:
     column = {c: sql.Identifier("remotes", c) for c in (*REMOTE_COLUMNS, "created", "updated")}
     uuid = sql.Identifier("remotes", "uuid")
     filters = {
@@ -229,27 +230,20 @@ def _page(
         "pulp_id": uuid,
         "pk": uuid,
     }
-    selection = read_selection(filters, orderings, sql.SQL("remotes.id DESC"))
-    page = read_page()
+    return Listing(filters, orderings)
+
+
+def _row(key: str) -> Mapping[str, Any]:
+    return _OBJECTS.row(key)
+
+
+def _find_row(uuid: UUID) -> dict[str, Any] | None:
     with api().db.transaction() as tx:
-        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("remotes"), selection, page)
-    return page_answer(page, count, [render(r) for r in rows])
+        return repositories.find_remote_row(tx, uuid)
 
 
-def _uuid(key: str) -> UUID:
-    uuid = find_uuid(key)
-    if uuid is None:
-        raise not_found()
-    return uuid
-
-
-def _row(key: str) -> dict[str, Any]:
-    uuid = _uuid(key)
-    with api().db.transaction() as tx:
-        row = repositories.find_remote_row(tx, uuid)
-    if row is None:
-        raise no_such("AptRemote")
-    return row
+_OBJECTS = Objects(_PATH, "remotes", "AptRemote", _find_row)
+add_object_routes(blueprint, _OBJECTS)
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:

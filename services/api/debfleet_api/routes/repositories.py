@@ -31,7 +31,6 @@ from debfleet_api.bodies import (
     read_text,
     refuse,
 )
-from debfleet_api.errors import no_such, not_found
 from debfleet_api.filters import (
     Condition,
     Filter,
@@ -48,20 +47,23 @@ from debfleet_api.hrefs import (
     REMOTE,
     REPOSITORY,
     SIGNING_SERVICE,
-    find_uuid,
     href,
     version_href,
     wire_time,
 )
 from debfleet_api.label_filter import label_filter
+from debfleet_api.openapi.operations import NO_TX, Listing, Paged, changed, operation
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.references import find_remote, find_signing_service, read_units
-from debfleet_api.routes.labels import set_label, unset_label
+from debfleet_api.routes.objects import Objects, add_object_routes
+from debfleet_api.shapes.repositories import BaseRepository, Repository
 from debfleet_api.state import api
 
 blueprint = Blueprint("repositories", __name__)
 
-_PATH = "/repositories/deb/apt/"
+_RESOURCE = "repositories/deb/apt"
+_PATH = f"/{_RESOURCE}/"
+_TYPES = type_filters("deb.deb")
 _READ_ONLY = frozenset(
     {"pulp_href", "prn", "pulp_created", "pulp_last_updated", "versions_href",
      "latest_version_href"}
@@ -80,7 +82,7 @@ def _read_overrides(value: Any) -> dict[str, UUID | None]:
     return {read_text(k): find_signing_service(v or None) for k, v in value.items()}
 
 
-class RepositoryBody(Body):
+class RepositoryBody(Body, title="deb.AptRepository"):
     """What a client may send."""
 
     name: Name
@@ -104,18 +106,21 @@ class RepositoryBody(Body):
 
 
 @blueprint.get(_PATH)
+@operation(_RESOURCE, "list", {200: Paged(Repository)}, listing=lambda: _listing({}))
 def list_repositories() -> Response:
     """One page of repositories."""
     return _page({}, render_repository)
 
 
 @blueprint.get("/repositories/")
+@operation("repositories", "list", {200: Paged(BaseRepository)}, listing=lambda: _listing(_TYPES))
 def list_all_repositories() -> Response:
     """One page of repositories of every type; there is one type."""
-    return _page(type_filters("deb.deb"), _render_base)
+    return _page(_TYPES, _render_base)
 
 
 @blueprint.post(_PATH)
+@operation(_RESOURCE, "create", {201: Repository}, body=RepositoryBody)
 def add_repository() -> Response:
     """201 with the new repository, which has its empty version 0."""
     values = _columns(dict(read_body(RepositoryBody, read_only=_READ_ONLY)))
@@ -124,12 +129,14 @@ def add_repository() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation(_RESOURCE, "read", {200: Repository})
 def read_repository(key: str) -> Response:
     """One repository."""
     return answer(chosen_fields(render_repository(repository_row(key))))
 
 
 @blueprint.put(f"{_PATH}<key>/")
+@operation(_RESOURCE, "update", changed(Repository), body=RepositoryBody)
 def replace_repository(key: str) -> Response:
     """As a PATCH that names the required field; always a change, as with Pulp.
 
@@ -141,29 +148,12 @@ def replace_repository(key: str) -> Response:
 
 
 @blueprint.patch(f"{_PATH}<key>/")
+@operation(_RESOURCE, "partial_update", changed(Repository), body=RepositoryBody)
 def update_repository(key: str) -> Response:
     """200 if nothing would change, else 202 and a task."""
     row = repository_row(key)
     given = read_body(RepositoryBody, partial=True, read_only=_READ_ONLY).given()
     return _change(row, given, is_change=bool(_OVERRIDES & given.keys()))
-
-
-@blueprint.delete(f"{_PATH}<key>/")
-def delete_repository(key: str) -> Response:
-    """202 and a task; its versions go with it."""
-    return asks.change(Change("repositories", "delete", repository_row(key)["uuid"]))
-
-
-@blueprint.post(f"{_PATH}<key>/set_label/")
-def set_repository_label(key: str) -> Response:
-    """201, at once."""
-    return set_label("repositories", _uuid(key), "AptRepository")
-
-
-@blueprint.post(f"{_PATH}<key>/unset_label/")
-def unset_repository_label(key: str) -> Response:
-    """201 with what the label was, at once."""
-    return unset_label("repositories", repository_row(key)["uuid"])
 
 
 def render_repository(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,16 +202,18 @@ _BASE = (
 )  # fmt: skip
 
 
-def repository_row(key: str) -> dict[str, Any]:
+def repository_row(key: str) -> Mapping[str, Any]:
     """The repository that a path names; answers 404 where there is none."""
-    uuid = _uuid(key)
+    return _OBJECTS.row(key)
+
+
+def _find_row(uuid: UUID) -> dict[str, Any] | None:
     with api().db.transaction() as tx:
-        row = repositories.find_repository_row(tx, uuid)
-    if row is None:
-        raise no_such("AptRepository")
-    return row
+        return repositories.find_repository_row(tx, uuid)
 
 
+_OBJECTS = Objects(_PATH, "repositories", "AptRepository", _find_row)
+add_object_routes(blueprint, _OBJECTS)
 _COLUMNS: dict[str, Condition] = {
     c: sql.Identifier("r", c)
     for c in ("name", "description", "retain_repo_versions", "retain_checkpoints", "autopublish")
@@ -249,6 +241,10 @@ def _page(
     return page_answer(page, count, [render(r) for r in rows])
 
 
+def _listing(more: Mapping[str, Filter]) -> Listing:
+    return Listing({**_filters(NO_TX), **more}, _ORDERINGS)
+
+
 def _filters(tx: Tx) -> dict[str, Filter]:
     remote = sql.Identifier("m", "uuid")
 
@@ -274,13 +270,6 @@ def _filters(tx: Tx) -> dict[str, Filter]:
         "with_content": holding(latest=False),
         "latest_with_content": holding(latest=True),
     }
-
-
-def _uuid(key: str) -> UUID:
-    uuid = find_uuid(key)
-    if uuid is None:
-        raise not_found()
-    return uuid
 
 
 def _columns(given: Mapping[str, Any], held: Mapping[str, str] | None = None) -> dict[str, Any]:

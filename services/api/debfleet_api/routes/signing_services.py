@@ -20,7 +20,9 @@ from debfleet_api.filters import (
     text_filters,
 )
 from debfleet_api.hrefs import SIGNING_SERVICE, find_uuid, href, wire_time
+from debfleet_api.openapi.operations import Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.shapes.repositories import SigningService
 from debfleet_api.state import api
 
 blueprint = Blueprint("signing_services", __name__)
@@ -40,14 +42,22 @@ _ORDERINGS = {
 }
 
 
+_FILTERS = {
+    "name": text_filters("name", _COLUMN["name"])["name"],
+    **identity_filters(SIGNING_SERVICE, _COLUMN["uuid"]),
+}
+
+
 @blueprint.get(_PATH)
+@operation(
+    "signing-services",
+    "list",
+    {200: Paged(SigningService)},
+    listing=lambda: Listing(_FILTERS, _ORDERINGS),
+)
 def list_services() -> Response:
     """One page of signing services."""
-    filters = {
-        "name": text_filters("name", _COLUMN["name"])["name"],
-        **identity_filters(SIGNING_SERVICE, _COLUMN["uuid"]),
-    }
-    selection = read_selection(filters, _ORDERINGS, sql.SQL("signing_services.id DESC"))
+    selection = read_selection(_FILTERS, _ORDERINGS, sql.SQL("signing_services.id DESC"))
     page = read_page()
     with api().db.transaction() as tx:
         count, rows = list_page(tx, sql.SQL("*"), sql.SQL("signing_services"), selection, page)
@@ -55,6 +65,7 @@ def list_services() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation("signing-services", "read", {200: SigningService})
 def read_service(key: str) -> Response:
     """One signing service."""
     uuid = find_uuid(key)

@@ -16,6 +16,9 @@ from debfleet.db import processes
 from debfleet.metrics_port import store_looks
 from debfleet_api.answers import answer, no_content
 from debfleet_api.hrefs import BASE, CONTENT, wire_time
+from debfleet_api.openapi.operations import operation
+from debfleet_api.shapes.base import Anything
+from debfleet_api.shapes.tasks import Readiness, Status
 from debfleet_api.state import api
 
 blueprint = Blueprint("status", __name__)
@@ -46,6 +49,7 @@ _ENDPOINTS = (
 
 
 @blueprint.get("/")
+@operation("root", "get", {200: Anything}, id="root_get", is_open=True)
 def root() -> Response:
     """Names of endpoints and where they are."""
     origin = request.host_url.rstrip("/")
@@ -53,6 +57,7 @@ def root() -> Response:
 
 
 @blueprint.get("/status/")
+@operation("status", "read", {200: Status}, is_open=True)
 def status() -> Response:
     """Who is alive and what is reached; 200 also when the database is away."""
     try:
@@ -80,6 +85,7 @@ def status() -> Response:
 
 
 @blueprint.get("/livez/")
+@operation("livez", "read", {200: None}, is_open=True)
 def livez() -> Response:
     """200 and nothing else: this process answers."""
     response = no_content()
@@ -88,6 +94,7 @@ def livez() -> Response:
 
 
 @blueprint.get("/readyz/")
+@operation("readyz", "read", {200: Readiness, 503: Readiness}, is_open=True)
 def readyz() -> Response:
     """200 where requests can be answered; 503 where the database or the store is away."""
     try:

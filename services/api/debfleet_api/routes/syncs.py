@@ -19,16 +19,18 @@ from debfleet_api import asks
 from debfleet_api.bodies import Body, Flag, Items, OptionalText, not_built, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import REMOTE, REPOSITORY, VERSION, find_ref
+from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.references import find_remote, find_unit
 from debfleet_api.routes.repositories import repository_row
 from debfleet_api.state import api
 
 blueprint = Blueprint("syncs", __name__)
 
-_PATH = "/repositories/deb/apt/<key>/"
+_RESOURCE = "repositories/deb/apt"
+_PATH = f"/{_RESOURCE}/<key>/"
 
 
-class SyncBody(Body):
+class SyncBody(Body, title="AptRepositorySyncURL"):
     """What to sync from, and how."""
 
     remote: Annotated[UUID | None, BeforeValidator(find_remote)] = None
@@ -36,7 +38,7 @@ class SyncBody(Body):
     optimize: Flag = True
 
 
-class ModifyBody(Body):
+class ModifyBody(Body, title="AptRepositoryAddRemoveContent"):
     """What the next version has more and less than its base."""
 
     add_content_units: Items = Field(default_factory=list)
@@ -48,6 +50,7 @@ class ModifyBody(Body):
 
 
 @blueprint.post(f"{_PATH}sync/")
+@operation(_RESOURCE, "sync", STARTED, body=SyncBody)
 def sync(key: str) -> Response:
     """202 and a task; what is wrong with the remote fails the task, not the call."""
     row = repository_row(key)
@@ -80,6 +83,7 @@ def sync(key: str) -> Response:
 
 
 @blueprint.post(f"{_PATH}modify/")
+@operation(_RESOURCE, "modify", STARTED, body=ModifyBody)
 def modify(key: str) -> Response:
     """202 and a task; every unit named must exist."""
     row = repository_row(key)

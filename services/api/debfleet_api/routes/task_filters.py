@@ -15,6 +15,7 @@ from debfleet_api.filters import (
     TRUE,
     Condition,
     Filter,
+    Typed,
     choice_filters,
     identity_filters,
     literal,
@@ -53,7 +54,9 @@ def task_filters(tx: Tx) -> dict[str, Filter]:
             "t.id IN (SELECT c.parent FROM tasks c WHERE c.uuid = {})"
         ).format(literal(read_ref(v, TASK).uuid)),
         "task_group": lambda v: FALSE,
-        "minimal": lambda v: TRUE if read_flag(v) in (True, False) else FALSE,  # only checked
+        "minimal": Typed(
+            lambda v: TRUE if read_flag(v) in (True, False) else FALSE, {"type": "boolean"}
+        ),
         "worker": lambda v: sql.SQL("t.worker = {}").format(literal(read_ref(v, WORKER).uuid)),
         "created_resources": lambda v: _overlaps("created_resources", [_resource(tx, v)]),
     }
@@ -63,6 +66,12 @@ def task_filters(tx: Tx) -> dict[str, Filter]:
         made[f"{which}_resources"] = _reserving(tx, which, one=True)
         made[f"{which}_resources__in"] = _reserving(tx, which, one=False)
     return made
+
+
+def _is_flag(value: str) -> Condition:
+    """No condition: the route reads the value, once it is known to be one."""
+    read_flag(value)
+    return TRUE
 
 
 _TIMES = {

@@ -42,18 +42,16 @@ from debfleet_api.hrefs import (
     version_href,
     wire_time,
 )
+from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, operation
 from debfleet_api.paging import Page, page_answer, read_page
 from debfleet_api.results import render_result
 from debfleet_api.routes.task_filters import ORDERINGS, task_filters
+from debfleet_api.shapes.tasks import MinimalTask, Task, Tolerance
 from debfleet_api.state import api
 
 blueprint = Blueprint("tasks", __name__)
 
 _PATH = "/tasks/"
-_MINIMAL = frozenset(
-    {"pulp_href", "prn", "pulp_created", "pulp_last_updated", "name", "state", "unblocked_at",
-     "started_at", "finished_at", "worker", "pulp_api_version"}
-)  # fmt: skip
 _WRONG_TIME = (
     "Datetime has wrong format. Use one of these formats instead: "
     "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
@@ -86,7 +84,7 @@ def _read_states(value: Any) -> list[str]:
     return sorted(set(value))
 
 
-class PurgeBody(Body):
+class PurgeBody(Body, title="Purge"):
     """Which finished tasks to forget."""
 
     finished_before: Annotated[datetime, BeforeValidator(_read_time)] = Field(
@@ -97,13 +95,14 @@ class PurgeBody(Body):
     ] = Field(default_factory=lambda: ["completed"])
 
 
-class CancelBody(Body):
+class CancelBody(Body, title="PatchedTaskCancel"):
     """The one thing that can be done to a task."""
 
     state: Any
 
 
 @blueprint.get(_PATH)
+@operation("tasks", "list", {200: Paged(Task)}, listing=lambda: _listing())
 def list_tasks() -> Response:
     """One page of tasks, newest first."""
     page = read_page()
@@ -112,11 +111,12 @@ def list_tasks() -> Response:
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
         rendered = _rendered(tx, rows)
     if read_flag(request.args.get("minimal", "false")):
-        rendered = [{k: v for k, v in r.items() if k in _MINIMAL} for r in rendered]
+        rendered = [{k: v for k, v in r.items() if k in MinimalTask.model_fields} for r in rendered]
     return page_answer(page, count, rendered)
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation("tasks", "read", {200: Task})
 def read_task(key: str) -> Response:
     """One task."""
     with api().db.transaction() as tx:
@@ -124,6 +124,7 @@ def read_task(key: str) -> Response:
 
 
 @blueprint.patch(f"{_PATH}<key>/")
+@operation("tasks", "cancel", {200: Task, 409: Task}, body=CancelBody)
 def cancel_task(key: str) -> Response:
     """End a task at once; 409 if it had ended by itself."""
     uuid = _uuid(key)
@@ -143,6 +144,7 @@ def cancel_task(key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/")
+@operation("tasks", "delete", {204: None, 409: Task})
 def delete_task(key: str) -> Response:
     """Forget a task that is over; 409 while it is not."""
     uuid = _uuid(key)
@@ -154,6 +156,7 @@ def delete_task(key: str) -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/report/")
+@operation("tasks", "report", {200: Paged(Tolerance)}, listing=lambda: Listing({}))
 def read_report(key: str) -> Response:
     """What was listed upstream and left out: of each reason at most the first 1,000."""
     uuid = _uuid(key)
@@ -165,11 +168,16 @@ def read_report(key: str) -> Response:
 
 
 @blueprint.post(f"{_PATH}purge/")
+@operation("tasks", "purge", STARTED, body=PurgeBody)
 def purge() -> Response:
     """202 and a task that forgets others."""
     body = read_body(PurgeBody)
     args = {"finished_before": body.finished_before.isoformat(), "states": body.states}
     return asks.ask(NewTask(kind="purge", name="pulpcore.app.tasks.purge.purge", args=args))
+
+
+def _listing() -> Listing:
+    return Listing(task_filters(NO_TX), ORDERINGS)
 
 
 _SELECTED = sql.SQL("t.*, p.uuid AS parent_uuid")

@@ -40,13 +40,16 @@ from debfleet_api.hrefs import (
     version_href,
     wire_time,
 )
+from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, operation
 from debfleet_api.paging import Page, page_answer, read_page
 from debfleet_api.references import read_units
 from debfleet_api.routes.repositories import repository_row
+from debfleet_api.shapes.repositories import Version as VersionShape
 from debfleet_api.state import api
 
 blueprint = Blueprint("versions", __name__)
 
+_RESOURCE = "repositories/deb/apt/versions"
 _PATH = "/repositories/deb/apt/<key>/versions/"
 _SERVED = (
     "The repository version cannot be deleted because it (or its publications) are currently "
@@ -54,13 +57,14 @@ _SERVED = (
 )
 
 
-class RepairBody(Body):
+class RepairBody(Body, title="Repair"):
     """Whether to read every file, or only to see that it is there."""
 
     verify_checksums: Flag = True
 
 
 @blueprint.get(_PATH)
+@operation(_RESOURCE, "list", {200: Paged(VersionShape)}, listing=lambda: _listing())
 def list_versions(key: str) -> Response:
     """One page of a repository's versions, newest first."""
     row = repository_row(key)
@@ -69,12 +73,14 @@ def list_versions(key: str) -> Response:
 
 
 @blueprint.get("/repository_versions/")
+@operation("repository_versions", "list", {200: Paged(VersionShape)}, listing=lambda: _listing())
 def list_all_versions() -> Response:
     """One page of the versions of all repositories."""
     return _page(sql.SQL("true"), None)
 
 
 @blueprint.get(f"{_PATH}<number>/")
+@operation(_RESOURCE, "read", {200: VersionShape})
 def read_version(key: str, number: str) -> Response:
     """One version with its counts."""
     version = _version(key, number)
@@ -86,6 +92,7 @@ def read_version(key: str, number: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<number>/")
+@operation(_RESOURCE, "delete", STARTED)
 def delete_version(key: str, number: str) -> Response:
     """202 and a task, which fails if there is no other version; 400 if clients are served it."""
     version = _version(key, number)
@@ -103,6 +110,7 @@ def delete_version(key: str, number: str) -> Response:
 
 
 @blueprint.post(f"{_PATH}<number>/repair/")
+@operation(_RESOURCE, "repair", STARTED, body=RepairBody)
 def repair_version(key: str, number: str) -> Response:
     """202 and a task."""
     version = _version(key, number)
@@ -157,6 +165,10 @@ def _page(where: Condition, repository: int | None) -> Response:
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
         rendered = _rendered(tx, rows)
     return page_answer(page, count, rendered)
+
+
+def _listing() -> Listing:
+    return Listing(_filters(NO_TX, None), _ORDERINGS)
 
 
 def _filters(tx: Tx, repository: int | None) -> dict[str, Filter]:

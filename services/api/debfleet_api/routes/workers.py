@@ -24,8 +24,10 @@ from debfleet_api.filters import (
     time_filters,
 )
 from debfleet_api.hrefs import TASK, WORKER, find_uuid, href, wire_time
+from debfleet_api.openapi.operations import Listing, Paged, operation
 from debfleet_api.paging import Page, page_answer, read_page
 from debfleet_api.routes.status import wire_versions
+from debfleet_api.shapes.tasks import Worker
 from debfleet_api.state import api
 
 blueprint = Blueprint("workers", __name__)
@@ -57,6 +59,7 @@ _ORDERINGS: dict[str, Condition] = {
 
 
 @blueprint.get("/workers/")
+@operation("workers", "list", {200: Paged(Worker)}, listing=lambda: Listing(_FILTERS, _ORDERINGS))
 def list_workers() -> Response:
     """One page of workers, the last started first."""
     selection = read_selection(_FILTERS, _ORDERINGS, sql.SQL("w.started DESC, w.id"))
@@ -67,6 +70,7 @@ def list_workers() -> Response:
 
 
 @blueprint.get("/workers/<key>/")
+@operation("workers", "read", {200: Worker})
 def read_worker(key: str) -> Response:
     """One worker."""
     uuid = find_uuid(key)

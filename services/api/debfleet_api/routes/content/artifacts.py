@@ -26,10 +26,12 @@ from debfleet_api.filters import (
     words,
 )
 from debfleet_api.hrefs import ARTIFACT, find_uuid
+from debfleet_api.openapi.operations import Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.receiving import FormFile, ReceivedFile, is_stored, recorded
-from debfleet_api.routes.content.filters import GIVEN, is_digest, read_place
+from debfleet_api.routes.content.filters import GIVEN, NO_IDS, SCOPE_SCHEMAS, is_digest, read_place
 from debfleet_api.routes.content.shown import show_artifact
+from debfleet_api.shapes.content import Artifact
 from debfleet_api.state import api
 
 blueprint = Blueprint("artifacts", __name__)
@@ -100,17 +102,13 @@ def check_file(file: ReceivedFile, said: Mapping[str, Any]) -> None:
 
 
 @blueprint.get("/artifacts/")
+@operation("artifacts", "list", {200: Paged(Artifact)}, listing=lambda: _listing())
 def list_artifacts() -> Response:
     """One page of artifacts, newest first."""
     page = read_page()
     with api().db.transaction() as tx:
-        filters: dict[str, Filter] = {
-            "sha256": is_digest,
-            **dict.fromkeys(_NOT_KEPT, lambda _: FALSE),
-            **{name: _ids(api().unit_ids(tx), name) for name in GIVEN},
-        }
-        extra = ("repository_version", "orphaned_for")
-        asked = read_selection(filters, _ORDERINGS, _NEWEST, extra)
+        filters = _filters(api().unit_ids(tx))
+        asked = read_selection(filters, _ORDERINGS, _NEWEST, [*_EXTRA])
         versions = request.args.getlist("repository_version")
         if len(versions) > 1:
             raise field_errors({"repository_version": ["Only one version can be given."]})
@@ -126,6 +124,7 @@ def list_artifacts() -> Response:
 
 
 @blueprint.get("/artifacts/<key>/")
+@operation("artifacts", "read", {200: Artifact})
 def read_artifact(key: str) -> Response:
     """One artifact."""
     uuid = find_uuid(key)
@@ -139,6 +138,21 @@ def read_artifact(key: str) -> Response:
             if row is not None:
                 return answer(chosen_fields(show_artifact(ids, row)))
     raise no_such("Artifact")
+
+
+_EXTRA = {name: SCOPE_SCHEMAS[name] for name in ("repository_version", "orphaned_for")}
+
+
+def _listing() -> Listing:
+    return Listing(_filters(NO_IDS), _ORDERINGS, _EXTRA)
+
+
+def _filters(ids: UnitIds) -> dict[str, Filter]:
+    return {
+        "sha256": is_digest,
+        **dict.fromkeys(_NOT_KEPT, lambda _: FALSE),
+        **{name: _ids(ids, name) for name in GIVEN},
+    }
 
 
 def _ids(ids: UnitIds, name: str) -> Filter:

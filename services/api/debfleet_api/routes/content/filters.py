@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from flask import request
 from psycopg import sql
@@ -20,6 +21,7 @@ from debfleet_api.filters import (
     Condition,
     Filter,
     exact,
+    many,
     read_number,
     read_ref,
     text_filters,
@@ -38,6 +40,14 @@ SCOPES = (
     "orphaned_for",
 )
 """Parameters that ``read_scope`` reads."""
+
+SCOPE_SCHEMAS = {
+    **{name: {"type": "string"} for name in SCOPES},
+    **dict.fromkeys(("added_between", "removed_between"), many({"type": "string"})),
+    "orphaned_for": {"type": "number"},
+}
+NO_IDS = cast(UnitIds, None)
+"""For tables of filters that read an id only when a filter is used."""
 
 GIVEN = ("pulp_id__in", "pulp_href__in", "prn__in")
 """Parameters that name units."""

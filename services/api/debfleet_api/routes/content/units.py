@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Blueprint, Response, request
 from psycopg import sql
 
@@ -11,12 +13,16 @@ from debfleet.db.contents import LINKS, Held, Selection
 from debfleet.model import Kind
 from debfleet_api.answers import answer, chosen_fields
 from debfleet_api.errors import Refusal, field_errors, no_such, not_found
-from debfleet_api.filters import TRUE, read_selection, words
+from debfleet_api.filters import TRUE, many, read_selection, words
 from debfleet_api.hrefs import CONTENT, find_uuid
+from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operation, operations
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.routes.content.filters import (
     COLUMNS,
+    GIVEN,
     LINK_ORDERINGS,
+    NO_IDS,
+    SCOPE_SCHEMAS,
     SCOPES,
     ids_filters,
     kind_filters,
@@ -28,6 +34,7 @@ from debfleet_api.routes.content.filters import (
     read_unit,
 )
 from debfleet_api.routes.content.shown import MODELS, show_any, show_unit
+from debfleet_api.shapes.content import UNITS, AnyUnit
 from debfleet_api.state import api
 
 blueprint = Blueprint("content", __name__)
@@ -49,11 +56,20 @@ _LINKED = {  # by kind of link: the field and filter that names what it links
     Kind.PACKAGE_RELEASE_COMPONENT: "package",
     Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: "source_package",
 }
+_TEXT = {"type": "string"}
 _CREATION = ("pulp_created", "pulp_last_updated", "pk", "pulp_id")  # one order: that of the ids
 _PATTERN_SECONDS = "SET LOCAL statement_timeout = '10s'"  # for a pattern from outside
 
 
+def _of_kind(kind: Kind, action: str, answers: Mapping[int, Answer]) -> Operation:
+    endpoint = CONTENT[kind].endpoint
+    listing = (lambda: _listing(kind)) if action == "list" else None
+    resource = f"content/deb/{endpoint}"
+    return Operation(resource, action, answers, listing=listing, values={"endpoint": endpoint})
+
+
 @blueprint.get("/content/")
+@operation("content", "list", {200: Paged(AnyUnit)}, listing=lambda: _listing_of_all())
 def list_content() -> Response:
     """Units of all kinds, one kind after the other, within a kind newest first."""
     extra = (*SCOPES, "pulp_type", "pulp_type__in", "pulp_id__in", "pulp_href__in", "prn__in")
@@ -84,6 +100,7 @@ def list_content() -> Response:
 
 
 @blueprint.get("/content/deb/<endpoint>/")
+@operations([_of_kind(k, "list", {200: Paged(UNITS[k])}) for k in CONTENT])
 def list_kind(endpoint: str) -> Response:
     """One page of the units of a kind, newest first."""
     kind = _kind(endpoint)
@@ -99,6 +116,7 @@ def list_kind(endpoint: str) -> Response:
 
 
 @blueprint.get("/content/deb/<endpoint>/<key>/")
+@operations([_of_kind(k, "read", {200: UNITS[k]}) for k in CONTENT])
 def read_content(endpoint: str, key: str) -> Response:
     """One unit; a link while some version holds it, or when it was made by hand."""
     kind = _kind(endpoint)
@@ -121,6 +139,22 @@ def _kind(endpoint: str) -> Kind:
         if content.endpoint == endpoint:
             return kind
     raise not_found()
+
+
+def _listing(kind: Kind) -> Listing:
+    if kind in LINKS:
+        filters = {**labels_filter(), **ids_filters(NO_IDS, kind)}
+        texts = (_LINKED[kind], "release_component")
+        return Listing(filters, LINK_ORDERINGS, SCOPE_SCHEMAS | dict.fromkeys(texts, _TEXT))
+    two_parts = [name for name, of in _READERS if of == kind]
+    filters = {**labels_filter(), **ids_filters(NO_IDS, kind), **kind_filters(kind)}
+    return Listing(filters, orderings(kind), SCOPE_SCHEMAS | dict.fromkeys(two_parts, _TEXT))
+
+
+def _listing_of_all() -> Listing:
+    lists = dict.fromkeys(("pulp_type__in", *GIVEN), many(_TEXT))
+    extra = {**SCOPE_SCHEMAS, **lists, "pulp_type": _TEXT}
+    return Listing(labels_filter(), dict.fromkeys(_CREATION, TRUE), extra)
 
 
 def _units(tx: Tx, kind: Kind) -> Selection | None:
