@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 
-.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq lock clean docs
+.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq kubectl lock clean docs
 
 help:
 	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
@@ -42,7 +42,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 # In this order, stopping at the first that fails.
 test: $(STAMP)
-	@for part in format lint imports types unit rabbitmq services system; do \
+	@for part in format lint imports types kubectl unit rabbitmq services system; do \
 	  echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; done
 	@echo '== all well'
 
@@ -78,6 +78,9 @@ faults: $(STAMP)
 
 rabbitmq:
 	@.ci/rabbitmq
+
+kubectl: $(STAMP)
+	@.ci/kubectl
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-emit-index-url \
