@@ -15,8 +15,9 @@ help:
 	@echo 'make test    every check and test, with a private Postgres and RabbitMQ'
 	@echo 'make venv    only the environment: .venv/bin/debfleet is the command line'
 	@echo 'make format lint imports types unit services system: one part of the tests'
-	@echo 'make faults  the long runs: a hundred switches under twenty apt clients'
 	@echo 'make docs    write docs/metrics.md and docs/settings.md anew'
+	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
+	@echo '             hundred switches under twenty apt clients'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -73,7 +74,10 @@ services: $(STAMP)
 	@$(PYTEST) -q -n 4 -m 'not alone' tests/$@
 	@$(PYTEST) -q -m alone tests/$@
 
+# EVENTS kills and cuts over complete syncs; a run that broke an invariant says how to run it again.
 faults: $(STAMP)
+	@cd tests && $(CLEAN) ../$(BIN)/python -m faults.run --events $(or $(EVENTS),1000) \
+	  --seed $(or $(SEED),1) --lanes $(or $(LANES),3) --write ../docs/reliability.md
 	@$(PYTEST) -q --timeout 1800 tests/$@
 
 rabbitmq:
