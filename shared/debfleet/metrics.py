@@ -10,6 +10,7 @@ a host one of the first hundred (``host_label``), a repository one of the first 
 
 from __future__ import annotations
 
+from debfleet.guards import GUARDS
 from debfleet.measure import LONG, OTHER, Metric
 from debfleet.model import KINDS
 
@@ -58,6 +59,12 @@ JOB_SECONDS = Metric(
 JOBS_IN_PROGRESS = Metric(
     "gauge", "debfleet_jobs_in_progress", "Jobs that workers run now.", ("worker",),
     {"kind": KINDS},
+)  # fmt: skip
+GUARDS_MET = Metric(
+    "counter", "debfleet_guards_met_total",
+    "What the guards of remotes are against and met: refuse (the sync failed) or warn (it went on, "
+    "and reports it).",
+    ("worker",), {"guard": tuple(GUARDS), "level": ("warn", "refuse")},
 )  # fmt: skip
 LEASES_LOST = Metric(
     "counter", "debfleet_leases_lost_total",

@@ -12,6 +12,7 @@ from archive import faults
 from archive.keys import SigningKey
 from archive.model import NEW_YEAR, Archive, Dist, Pkg
 from archive.upstream import Upstream
+from debfleet.measure import REGISTRY
 from sync_flow import Flow
 
 Write = Callable[..., Archive]
@@ -328,3 +329,23 @@ def test_a_host_in_trouble_is_no_missing_file(
 
     assert done.state == "running"  # put off, to be tried again
     assert flow.version() == 0
+
+
+# --- the metric ----------------------------------------------------------------------------------
+
+
+def test_what_the_guards_meet_is_counted(flow: Flow, write: Write, upstream: Upstream) -> None:
+    upstream.rotate(write(stable(valid_until=datetime(2026, 1, 2, tzinfo=UTC))).folder)
+    before = {level: met("expired", level) for level in ("warn", "refuse")}
+
+    for level in ("warn", "refuse", "off"):
+        flow.set_remote(upstream, guards={"expired": level})
+        flow.sync(optimize=False)
+
+    assert met("expired", "warn") == before["warn"] + 1
+    assert met("expired", "refuse") == before["refuse"] + 1
+
+
+def met(guard: str, level: str) -> float:
+    labels = {"guard": guard, "level": level}
+    return REGISTRY.get_sample_value("debfleet_guards_met_total", labels) or 0

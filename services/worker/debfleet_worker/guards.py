@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from debfleet.db.guards import Seen
 from debfleet.errors import GuardRefused
 from debfleet.guards import EXPIRED, FUTURE, RENAMED, REPLAY, SHRINK, WEAK_DIGESTS, guard_level
+from debfleet.metrics import GUARDS_MET
 from debfleet.model import Remote, Tolerance
 from debfleet_worker.selection import Dist
 from debfleet_worker.weak import is_weak
@@ -38,6 +39,8 @@ class Watch:
             has_key=bool(self.remote.gpgkey),
             is_mirror=self.is_mirror,
         )
+        if level != "off":
+            GUARDS_MET.add(guard=guard, level=level)
         if level == "refuse":
             raise GuardRefused(guard, f"{file}: {what}")
         if level == "warn":

@@ -23,6 +23,7 @@ from debfleet.errors import (
 )
 from debfleet.fetch import Access, Wanted, access_of, fetch_one
 from debfleet.guards import WEAK_DIGESTS, guard_level
+from debfleet.metrics import GUARDS_MET
 from debfleet.model import Remote
 from debfleet_worker.lease import Lease
 from debfleet_worker.plain import UNPACKING_ERRORS, opened
@@ -56,6 +57,7 @@ def with_sha256(worker: Worker, lease: Lease, remote: Remote, dist: Dist) -> Dis
         return dist  # no index that would need a digest
     is_refused = guard_level(remote.guards, WEAK_DIGESTS) == "refuse"
     if is_refused and (is_weak(release) or not release.others):
+        GUARDS_MET.add(guard=WEAK_DIGESTS, level="refuse")
         raise WeakDigests(dist.name)
     named = {path: SignedFile(path, f.size, _UNKNOWN) for path, f in release.others.items()}
     asked = replace(dist, release=replace(release, files=named))

@@ -21,6 +21,7 @@ from debfleet.errors import (
 )
 from debfleet.fetch import Got, Wanted, access_of, fetch_files
 from debfleet.guards import MISSING_FILES, guard_level
+from debfleet.metrics import GUARDS_MET
 from debfleet.model import Job, Ring, Tolerance
 from debfleet.store import Store
 from debfleet_worker.downloads import Tally
@@ -139,7 +140,10 @@ def _raise_unless_let_through(
     if any(_may_be_rotation(g.error) for g in failed):
         raise_if_rotated(worker, job, lease, remote, error)
     rest = [g for g in failed if not _is_for_good(g.error)]
-    if guard_level(remote.guards, MISSING_FILES) != "refuse":
+    level = guard_level(remote.guards, MISSING_FILES)
+    if not rest and level != "off":
+        GUARDS_MET.add(len(failed), guard=MISSING_FILES, level=level)
+    if level != "refuse":
         if not rest:
             return
         error = _first(rest)
