@@ -115,7 +115,7 @@ class RabbitNode:
         if script is None:
             raise FileNotFoundError("rabbitmq-server is not installed")
         self._script = script
-        self.port, self._distribution, self._epmd_port = _free_ports(3)
+        self.port, self._distribution, self._epmd_port = free_ports(3)
         self._name = f"debfleet-{os.getpid()}-{uuid.uuid4().hex[:6]}@localhost"
         self._node: subprocess.Popen[str] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -263,7 +263,7 @@ def _epmd_path() -> str:
     return named
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago, all different."""
     sockets = [socket.socket() for _ in range(count)]
     try:

@@ -168,6 +168,9 @@ class Settings:
         "seals secrets at rest: base64 of 32 random bytes; several with commas, the first seals",
         secret=True,
     )
+    secret_key_file: str = _setting(
+        "", "a file that holds `secret_key`, where that is not set; read again when it changes"
+    )
     admin_password: str = _setting(
         "", "the password of `admin` when it is first made; absent: made and printed once",
         secret=True,
@@ -338,6 +341,11 @@ def _read(environ: Mapping[str, str]) -> tuple[Settings, list[Origin]]:
         values[f.name] = value
         shown = "***" if f.metadata["secret"] and value else _shown(value)
         origins.append(Origin(name, shown, source, f.metadata["meaning"]))
+    if values["secret_key_file"] and not values["secret_key"]:
+        try:
+            values["secret_key"] = Path(values["secret_key_file"]).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as e:
+            problems.append(f"DEBFLEET_SECRET_KEY_FILE cannot be read: {e}")
     problems += [
         f"{name}: there is no such setting"
         for name in environ

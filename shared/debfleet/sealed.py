@@ -15,6 +15,7 @@ import secrets
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from debfleet.config import Settings
 from debfleet.errors import ConfigError
 
 _CHECK = b"debfleet"
@@ -25,32 +26,59 @@ def new_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+def sealer_of(settings: Settings) -> Sealer:
+    """What a process seals and opens with."""
+    return Sealer(settings.secret_key, settings.secret_key_file)
+
+
+def key_id(key: str) -> bytes:
+    """How sealed values name a key."""
+    return next(iter(_read_keys(key)))
+
+
+def _read_keys(text: str) -> dict[bytes, AESGCM]:
+    keys: dict[bytes, AESGCM] = {}
+    for word in text.split(","):
+        try:
+            raw = base64.urlsafe_b64decode(word.strip())
+        except (binascii.Error, ValueError):
+            raw = b""
+        if len(raw) != 32:
+            raise ConfigError(
+                "DEBFLEET_SECRET_KEY must be base64 of 32 bytes; make one with: "
+                "head -c 32 /dev/urandom | base64"
+            )
+        keys.setdefault(hashlib.sha256(raw).digest()[:4], AESGCM(raw))
+    return keys
+
+
 class Sealer:
     """Seals with the first key, opens with any.
+
+    Keys of a file come before the others, and are read again when the file is another one: a key
+    may be replaced while processes run.
 
     Raises:
         ConfigError: A key is not base64 of 32 bytes.
     """
 
-    def __init__(self, secret_key: str) -> None:
-        self._keys: dict[bytes, AESGCM] = {}
-        for word in secret_key.split(","):
-            try:
-                raw = base64.urlsafe_b64decode(word.strip())
-            except (binascii.Error, ValueError):
-                raw = b""
-            if len(raw) != 32:
-                raise ConfigError(
-                    "DEBFLEET_SECRET_KEY must be base64 of 32 bytes; make one with: "
-                    "head -c 32 /dev/urandom | base64"
-                )
-            self._keys.setdefault(hashlib.sha256(raw).digest()[:4], AESGCM(raw))
-        self._first = next(iter(self._keys))
+    def __init__(self, secret_key: str, file: str = "") -> None:
+        self._given = _read_keys(secret_key) if secret_key or not file else {}
+        self._file = file
+        self._seen: tuple[int, int] | None = None  # of the file: which one, and when written
+        self._keys = self._given
+        self._look_again()
+
+    @property
+    def first(self) -> bytes:
+        """The id of the key that seals, as sealed values begin with it."""
+        return next(iter(self._keys))
 
     def seal(self, text: str) -> bytes:
         """Encrypt; the same text gives another value each time."""
-        nonce = os.urandom(12)
-        return self._first + nonce + self._keys[self._first].encrypt(nonce, text.encode(), None)
+        self._look_again()
+        nonce, (id, key) = os.urandom(12), next(iter(self._keys.items()))
+        return id + nonce + key.encrypt(nonce, text.encode(), None)
 
     def open(self, value: bytes) -> str:
         """Decrypt.
@@ -58,7 +86,10 @@ class Sealer:
         Raises:
             ConfigError: The value was sealed with a key that we do not have.
         """
-        key = self._keys.get(bytes(value[:4]))
+        id = bytes(value[:4])
+        if id not in self._keys:
+            self._look_again()
+        key = self._keys.get(id)
         try:
             if key is not None:
                 return key.decrypt(bytes(value[4:16]), bytes(value[16:]), None).decode()
@@ -67,6 +98,24 @@ class Sealer:
         raise ConfigError(
             "DEBFLEET_SECRET_KEY is not the key that this database's secrets were sealed with"
         )
+
+    def _look_again(self) -> None:
+        """Read the file if it is another one by now; one that is gone or unreadable is left."""
+        if not self._file:
+            return
+        try:
+            found = os.stat(self._file)
+            seen = (found.st_ino, found.st_mtime_ns)
+            if seen == self._seen:
+                return
+            with open(self._file, encoding="utf-8") as file:
+                text = file.read()
+        except OSError:
+            if self._keys:
+                return
+            raise ConfigError(f"the file of the secret key, {self._file}, cannot be read") from None
+        self._keys = {**_read_keys(text.strip()), **self._given}
+        self._seen = seen
 
     def check(self, stored: bytes | None) -> bytes | None:
         """Prove the key against ``installation.secret_check``.

@@ -7,7 +7,7 @@ from flask import Flask
 from debfleet.bell import open_bell
 from debfleet.config import Settings
 from debfleet.db.connect import Database
-from debfleet.sealed import Sealer
+from debfleet.sealed import sealer_of
 from debfleet_api.auth import authenticate
 from debfleet_api.conventions import add_conventions
 from debfleet_api.errors import add_error_table
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.extensions["debfleet"] = Api(
-        settings, db, Sealer(settings.secret_key), open_bell(settings), Passwords()
+        settings, db, sealer_of(settings), open_bell(settings), Passwords()
     )
     add_conventions(app)
     app.before_request(authenticate)

@@ -27,7 +27,7 @@ from debfleet.db.installation import check_secret_key
 from debfleet.db.processes import end_process
 from debfleet.errors import ConfigError
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_looks
-from debfleet.sealed import Sealer
+from debfleet.sealed import sealer_of
 from debfleet.vitals import Vitals
 from debfleet_api.app import create_app
 from debfleet_api.routes.docs import prepare
@@ -50,7 +50,7 @@ def run_api(settings: Settings) -> int:
     settings.need("database_url", "secret_key")
     try:
         with Database(settings.database_url, size=1, name="debfleet-api", patience=5) as db:
-            sealer = Sealer(settings.secret_key)
+            sealer = sealer_of(settings)
             db.run(lambda tx: check_secret_key(tx, sealer))
             made = ensure_admin(db, settings)
     except (psycopg.OperationalError, PoolTimeout) as e:

@@ -16,7 +16,7 @@ from debfleet.db.connect import Database, Tx
 from debfleet.db.installation import check_secret_key
 from debfleet.db.migrate import pending
 from debfleet.errors import ConfigError, DebfleetError
-from debfleet.sealed import Sealer
+from debfleet.sealed import sealer_of
 from debfleet.store import open_store
 from debfleet_cli.place import add_data_argument, find_place
 
@@ -68,7 +68,7 @@ def _check_database(settings: Settings) -> str:
 
 def _prove_key(settings: Settings) -> None:
     settings.need("secret_key")
-    sealer = Sealer(settings.secret_key)
+    sealer = sealer_of(settings)
 
     def prove(tx: Tx) -> None:
         check_secret_key(tx, sealer)

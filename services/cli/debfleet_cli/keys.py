@@ -28,7 +28,7 @@ from debfleet.db.connect import Database, Tx
 from debfleet.db.installation import check_secret_key
 from debfleet.db.signing_services import NewService
 from debfleet.errors import ConfigError, DebfleetError
-from debfleet.sealed import Sealer
+from debfleet.sealed import Sealer, sealer_of
 from debfleet_cli.client import Body, is_loopback
 from debfleet_cli.place import add_data_argument, find_place
 from debfleet_cli.published import UsageError
@@ -81,7 +81,7 @@ def open_server(data: Path | None) -> Iterator[tuple[Database, Sealer]]:
             f"no `debfleet up` has its data in {place.folder}: name its directory with --data, or "
             "set DEBFLEET_DATABASE_URL and DEBFLEET_SECRET_KEY"
         )
-    sealer = Sealer(settings.secret_key)
+    sealer = sealer_of(settings)
     with Database(settings.database_url, size=1, name="debfleet keys", patience=5) as db:
         try:
             db.run(lambda tx: check_secret_key(tx, sealer))

@@ -30,6 +30,7 @@ COMMANDS = {
         "config",
         "list every setting: its value, where that came from, what it means",
     ),
+    "secrets": ("secret_keys", "replace the key that seals passwords and keys at rest"),
     "password": ("password", "give a user another password"),
     "migrate": ("migrate", "bring the database to this version's tables"),
     "api": ("api", "answer the REST API"),

@@ -89,9 +89,15 @@ class Place:
             database_url=settings.database_url or database_url(self.postgres),
             store_url=settings.store_url or f"file://{self.folder / 'store'}",
             secret_key=settings.secret_key or read_secret(self.secret_key),
+            secret_key_file=settings.secret_key_file or self._secret_key_file(settings),
             metrics_directory=settings.metrics_directory or self._shared_metrics(settings),
             work_directory=settings.work_directory or str(self.folder / "work"),
         )
+
+    def _secret_key_file(self, settings: Settings) -> str:
+        """Not where the key is set: then this directory's is another one, or none."""
+        is_ours = not settings.secret_key and self.secret_key.exists()
+        return str(self.secret_key) if is_ours else ""
 
     def clear_metrics(self, *, is_shared: bool) -> None:
         """At the start of ``up``: what earlier processes counted is over."""

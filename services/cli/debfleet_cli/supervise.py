@@ -23,7 +23,7 @@ from debfleet.db.connect import Database
 from debfleet.db.installation import check_secret_key
 from debfleet.db.migrate import migrate
 from debfleet.errors import ConfigError, DebfleetError
-from debfleet.sealed import Sealer
+from debfleet.sealed import sealer_of
 from debfleet_api.main import ensure_admin
 from debfleet_cli.children import Child, end_all
 from debfleet_cli.embedded import EmbeddedPostgres
@@ -143,7 +143,7 @@ class Supervisor:
             settings = self._place.complete(self._given)
             migrate(settings.database_url)
             with Database(settings.database_url, size=1, name="debfleet up") as db:
-                db.run(lambda tx: check_secret_key(tx, Sealer(settings.secret_key)))
+                db.run(lambda tx: check_secret_key(tx, sealer_of(settings)))
                 password = ensure_admin(db, settings)
         except DebfleetError:
             if made_key:  # it is not the key of what is there
@@ -224,6 +224,7 @@ def _fleet(settings: Settings, place: Place, workers: int) -> list[Child]:
         "DEBFLEET_DATABASE_URL": settings.database_url,
         "DEBFLEET_STORE_URL": settings.store_url,
         "DEBFLEET_SECRET_KEY": settings.secret_key,
+        "DEBFLEET_SECRET_KEY_FILE": settings.secret_key_file,
         "DEBFLEET_WORK_DIRECTORY": settings.work_directory,
         "DEBFLEET_API_ADDRESS": settings.api_address,
         "DEBFLEET_CONTENT_ADDRESS": settings.content_address,

@@ -18,7 +18,7 @@ from debfleet.db import processes
 from debfleet.db.connect import Database
 from debfleet.errors import ConfigError
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_looks
-from debfleet.sealed import Sealer
+from debfleet.sealed import sealer_of
 from debfleet.store import open_store
 from debfleet.vitals import Vitals
 from debfleet_content.app import create_app
@@ -87,7 +87,7 @@ class Serving:
             process = uuid4()
             heart = asyncio.create_task(_beat(db, settings, process, self._vitals))
             stack.push_async_callback(_end_heart, heart, db, process)
-            sealer = Sealer(settings.secret_key)
+            sealer = sealer_of(settings)
             through = Through(settings, db, store, sealer, process)
             stack.push_async_callback(through.close)
             app = create_app(settings, reader, db, store, through)

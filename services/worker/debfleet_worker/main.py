@@ -26,7 +26,7 @@ from debfleet.db.installation import check_secret_key
 from debfleet.errors import ConfigError, LeaseLost
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen, store_looks
 from debfleet.model import KINDS
-from debfleet.sealed import Sealer
+from debfleet.sealed import Sealer, sealer_of
 from debfleet.store import open_store
 from debfleet.vitals import Vitals
 from debfleet_worker.actors import Crew, run_job
@@ -129,7 +129,7 @@ def start_worker(
         ConfigError: See ``run_worker``.
     """
     kinds = _kinds(queues)
-    sealer, store = Sealer(settings.secret_key), open_store(settings.store_url)
+    sealer, store = sealer_of(settings), open_store(settings.store_url)
     db = Database(settings.database_url, size=4, name="debfleet worker")
     heartbeat_db = Database(settings.database_url, size=2, name="debfleet leases")
     db.open()
