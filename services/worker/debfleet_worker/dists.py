@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from debfleet.config import Settings
 from debfleet.db import publications
 from debfleet.db.connect import Tx
-from debfleet.db.publications import Origin, Publication, Structure
+from debfleet.db.publications import AtPath, Origin, Publication, Structure
 from debfleet.deb.paths import index_directory, plain_component, safe_path, sources_path
 from debfleet.deb.publish import ReleaseFields
 from debfleet.model import Kind
@@ -36,8 +37,9 @@ class Dist:
     directory: str  # dists/<name>
     components: tuple[str, ...]  # full names, as Release says them
     architectures: tuple[str, ...]
-    indices: tuple[Index, ...]  # of packages
+    indices: tuple[Index, ...]  # of packages, and of the installer's where there are any
     sources: tuple[Index, ...]  # one of each component, even if empty
+    installer: tuple[AtPath, ...] = ()  # upstream's lists of the installer's files, as they are
     is_simple: bool = False
     release: dict[str, Any] | None = None  # the columns of its release unit
 
@@ -127,6 +129,7 @@ def _structured(structure: Structure, name: str) -> Dist:
         for plain, ids in by_plain.items()
         for architecture in architectures
     )
+    indices += _udeb_indices(structure, directory, by_plain, architectures)
     for plain in by_plain:
         safe_path(f"{directory}/{plain}")
     sources = tuple(
@@ -136,7 +139,33 @@ def _structured(structure: Structure, name: str) -> Dist:
     releases = [structure.releases[s] for s in spelled if s in structure.releases]
     components = tuple(dict.fromkeys(c.component for c in places))
     release = releases[-1] if releases else None
-    return Dist(name, directory, components, architectures, indices, sources, release=release)
+    installer = tuple(structure.installer.get(directory, ()))
+    return Dist(
+        name, directory, components, architectures, indices, sources, installer, release=release
+    )
+
+
+def _udeb_indices(
+    structure: Structure,
+    directory: str,
+    by_plain: Mapping[str, Sequence[int]],
+    architectures: Sequence[str],
+) -> tuple[Index, ...]:
+    """Of the components that have packages of the installer; for every architecture, as others."""
+    having = {component for component, _ in structure.udebs}
+    return tuple(
+        Index(
+            path=f"{directory}/{index_directory(plain, architecture, udeb=True)}/Packages",
+            components=tuple(ids),
+            component=plain,
+            architecture=architecture,
+            is_empty=not any(structure.udebs.get((id, architecture)) for id in ids),
+            lists=Kind.INSTALLER_PACKAGE,
+        )
+        for plain, ids in by_plain.items()
+        if having & set(ids)
+        for architecture in architectures
+    )
 
 
 def _sources(
@@ -156,7 +185,8 @@ def _count_foreign(structure: Structure, dist: Dist) -> int:
     ids = {id for index in dist.indices for id in index.components or ()}
     return sum(
         count
-        for (component, architecture), count in structure.counts.items()
+        for counts in (structure.counts, structure.udebs)
+        for (component, architecture), count in counts.items()
         if component in ids and architecture not in dist.architectures
     )
 

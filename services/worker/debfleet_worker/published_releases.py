@@ -81,6 +81,7 @@ def _listed(dist: Dist, files: dict[str, Stored]) -> list[deb.PublishedFile]:
     paths = [index.path for index in (*dist.indices, *dist.sources)]
     names = [path + ending for path in paths for ending in ENDINGS.values()]
     names += [name for index in dist.indices if (name := _beside(index.path)) in files]
+    names += [file.path for file in dist.installer if file.path in files]
     start = len(dist.directory) + 1
     return [
         deb.PublishedFile(name[start:], file.size, _digests(file))

@@ -67,6 +67,8 @@ def wanted_indices(
                 tolerances.append(_unlisted(dist, f"{directory}/Packages"))
             else:
                 wanted.append(index)
+        if remote.sync_udebs:
+            wanted += _udeb_indices(dist, remote, settings, component, architectures, tolerances)
         if remote.sync_sources:
             path = paths.sources_path(component)
             source_index = _source_index(dist, component, path)
@@ -109,18 +111,40 @@ def _choose_architectures(dist: Dist, remote: Remote, tolerances: list[Tolerance
     return taken
 
 
+def _udeb_indices(
+    dist: Dist,
+    remote: Remote,
+    settings: Settings,
+    component: str,
+    architectures: list[str],
+    tolerances: list[Tolerance],
+) -> list[WantedIndex]:
+    """Those of one component's udebs; many components have none, or not for each architecture."""
+    found = [_index_of(dist, remote, settings, component, a, udeb=True) for a in architectures]
+    wanted = [index for index in found if index is not None]
+    if architectures and not wanted:
+        path = f"{paths.index_directory(component, architectures[0], udeb=True)}/Packages"
+        tolerances.append(_unlisted(dist, path))
+    return wanted
+
+
 def _index_of(
-    dist: Dist, remote: Remote, settings: Settings, component: str, architecture: str
+    dist: Dist,
+    remote: Remote,
+    settings: Settings,
+    component: str,
+    architecture: str,
+    udeb: bool = False,
 ) -> WantedIndex | None:
     """The index of one component and architecture, or nothing where Release names none."""
     release = dist.release
-    directory = paths.index_directory(component, architecture)
+    directory = paths.index_directory(component, architecture, udeb)
     files = _named_files(release, f"{directory}/Packages")
     if not _names_index(files, "Packages"):
         return None
     lists_all = "all" in (release.architectures or ())
     is_hybrid = lists_all and release.no_support_for_architecture_all == "Packages"
-    of_all = f"{paths.index_directory(component, 'all')}/Packages"
+    of_all = f"{paths.index_directory(component, 'all', udeb)}/Packages"
     if is_hybrid and not _names_index(_named_files(release, of_all), "Packages"):
         lists_all = False  # what it repeats here is nowhere else
     base = paths.base_architecture(architecture)[0]
@@ -141,6 +165,7 @@ def _index_of(
         accept=accept,
         # Without its binary-all a hybrid archive is still whole; any other is not.
         optional=is_hybrid if architecture == "all" else ignore,
+        lists=Kind.INSTALLER_PACKAGE if udeb else Kind.PACKAGE,
     )
 
 

@@ -29,8 +29,11 @@ LINKS: Mapping[Kind, Kind] = {
 
 TABLES: Mapping[Kind, LiteralString] = {
     Kind.PACKAGE: "packages",
+    Kind.INSTALLER_PACKAGE: "packages",
+    Kind.GENERIC: "generic_contents",
     Kind.RELEASE_FILE: "release_files",
     Kind.PACKAGE_INDEX: "package_indices",
+    Kind.INSTALLER_FILE_INDEX: "installer_file_indices",
     Kind.RELEASE: "releases",
     Kind.RELEASE_ARCHITECTURE: "release_architectures",
     Kind.RELEASE_COMPONENT: "release_components",
@@ -38,6 +41,9 @@ TABLES: Mapping[Kind, LiteralString] = {
     Kind.SOURCE_PACKAGE: "source_packages",
 }
 """The table of each kind that has rows; links are bits and nothing else."""
+
+SHARED_TABLE = (Kind.PACKAGE, Kind.INSTALLER_PACKAGE)
+"""Kinds whose table has rows of another kind too, told apart by its column ``kind``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +278,10 @@ class _Query:
             lists = _piece("list_of_units", kind=int(selection.kind))
             minutes = selection.orphaned_for
             where.append(_piece("unit_is_orphaned", lists=lists, minutes=minutes))
-        self._where = _all_of(where)
         self._has_sets = bool(selection.sets) or self._is_link
+        if selection.kind in SHARED_TABLE and not self._has_sets:
+            where.append(_piece("is_of_kind", kind=int(selection.kind)))
+        self._where = _all_of(where)
         self._sets = self._compose_sets() if self._has_sets else _NOTHING
         self._by_bits = self._has_sets and not where
 

@@ -155,6 +155,18 @@ select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
   from ids join source_indices u using (id)
  order by ids.place_in_list
 
+-- name: show_generic_contents
+select u.id, u.created, u.relative_path, u.sha256, a.id as artifact
+  from ids join generic_contents u using (id) left join artifacts a on a.sha256 = u.sha256
+ order by ids.place_in_list
+
+-- name: show_installer_file_indices
+select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+                        left join artifacts a on a.sha256 = f.sha256
+                       where f.kind = 7 and f.unit = u.id), '{{}}') as files
+  from ids join installer_file_indices u using (id)
+ order by ids.place_in_list
+
 -- name: show_releases
 select u.* from ids join releases u using (id) order by ids.place_in_list
 
@@ -251,6 +263,9 @@ select distinct v.repository, v.number
    and (%(repository)s::int is null or c.repository = %(repository)s)
  order by 1, 2
 
+-- name: is_of_kind
+u.kind = {kind}
+
 -- name: is_given
 u.id = any({ids}::bigint[])
 
@@ -263,6 +278,7 @@ u.last_wanted < now() - make_interval(mins => {minutes})
 -- name: artifact_is_orphaned
 u.last_wanted < now() - make_interval(mins => {minutes})
   and not exists (select from packages p where p.sha256 = u.sha256)
+  and not exists (select from generic_contents g where g.sha256 = u.sha256)
   and not exists (select from unit_files f where f.sha256 = u.sha256)
   and not exists (select from published_files f where f.sha256 = u.sha256)
 
@@ -271,10 +287,12 @@ u.sha256 in (
   with held as materialized (
     select l.kind, c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
      where c.repository = {repository} and c.added <= {number}
-       and (c.removed is null or c.removed > {number}) and l.kind in (1, 4, 5, 6, 12)),
+       and (c.removed is null or c.removed > {number}) and l.kind in (1, 2, 3, 4, 5, 6, 7, 12)),
   ids as materialized (
     select kind, id_at(chunk, place) as id from held, generate_series(0, chunk_size() - 1) place
      where get_bit(bits, place) = 1)
-  select p.sha256 from ids join packages p on p.id = ids.id where ids.kind = 1
+  select p.sha256 from ids join packages p on p.id = ids.id where ids.kind in (1, 2)
+  union all
+  select g.sha256 from ids join generic_contents g on g.id = ids.id where ids.kind = 3
   union all
   select f.sha256 from ids join unit_files f on f.kind = ids.kind and f.unit = ids.id)

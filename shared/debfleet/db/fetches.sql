@@ -1,11 +1,14 @@
 -- Files that the content service fetches when they are asked for.
 
 -- name: list_sources
--- Where a file of a package is offered: by each remote, at the path that its newest index says. Those
--- that gave wrong bytes lately are left out; those whose files are kept come first.
+-- Where a file is offered: by each remote, at the path that its newest index says. Those that gave
+-- wrong bytes lately are left out; those whose files are kept come first. The size of generic content
+-- is a hint.
 select found.remote, found.path, r.policy
   from (select distinct on (o.remote) o.remote, p.path, o.index
-          from (select 1 as kind, id, relative_path as path from packages where sha256 = %(sha256)s and size = %(size)s
+          from (select kind, id, relative_path as path from packages where sha256 = %(sha256)s and size = %(size)s
+                union all
+                select 3, id, relative_path from generic_contents where sha256 = %(sha256)s
                 union all
                 select 12, unit, path from unit_files where kind = 12 and sha256 = %(sha256)s and size = %(size)s) p
           join index_chunks c on c.kind = p.kind and c.chunk = chunk_of(p.id) and get_bit(c.bits, place_of(p.id)) = 1

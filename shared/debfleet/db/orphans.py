@@ -35,7 +35,7 @@ from psycopg import sql as compose
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
-from debfleet.db.contents import TABLES
+from debfleet.db.contents import SHARED_TABLE, TABLES
 from debfleet.db.units import lock_content
 from debfleet.model import Job, Kind
 
@@ -44,12 +44,15 @@ _q = sql.load("orphans.sql")
 KINDS = (
     Kind.PACKAGE_INDEX,
     Kind.SOURCE_INDEX,
+    Kind.INSTALLER_FILE_INDEX,
     Kind.RELEASE_FILE,
     Kind.RELEASE,
     Kind.RELEASE_ARCHITECTURE,
     Kind.RELEASE_COMPONENT,
     Kind.PACKAGE,
     Kind.SOURCE_PACKAGE,
+    Kind.INSTALLER_PACKAGE,
+    Kind.GENERIC,
 )
 """Every kind that has rows; links are bits, and go with their last version."""
 
@@ -80,7 +83,8 @@ def delete_indices(tx: Tx, *, minutes: int, limit: int = 100) -> int:
 
 def list_dead_chunks(tx: Tx, kind: Kind) -> list[int]:
     """Chunks of ids that hold units without a bit; without the lock."""
-    return [row["chunk"] for row in tx.execute(_composed("list_dead_chunks", kind))]
+    query = _composed("list_dead_chunks", kind, mine=_mine(kind))
+    return [row["chunk"] for row in tx.execute(query)]
 
 
 def delete_units(
@@ -90,8 +94,8 @@ def delete_units(
 
     Call with the lock.
     """
-    also: list[compose.Composable] = [compose.SQL("true")]
-    if kind in (Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX):
+    also = [_mine(kind)]
+    if kind in (Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX, Kind.INSTALLER_FILE_INDEX):
         number = compose.Literal(int(kind))
         also.append(compose.SQL(_q["is_no_task_s_index"]).format(kind=number))
     if kind == Kind.RELEASE_COMPONENT:
@@ -158,6 +162,13 @@ def claim_files(tx: Tx, job: Job, files: Sequence[tuple[bytes, int, str]]) -> No
 def close_reports(tx: Tx, task: int) -> None:
     """What was deleted is all there was to delete."""
     tx.execute(_q["close_reports"], {"task": task})
+
+
+def _mine(kind: Kind) -> compose.Composable:
+    """Of the table's rows those of this kind."""
+    if kind not in SHARED_TABLE:
+        return compose.SQL("true")
+    return compose.SQL(_q["is_of_kind"]).format(kind=compose.Literal(int(kind)))
 
 
 def _composed(name: str, kind: Kind, **parts: Any) -> compose.Composed:

@@ -6,7 +6,7 @@
 -- some unit that a version still holds: such a unit could not be fetched any more.
 with alive as materialized (
   select l.kind, c.chunk, bit_or(c.bits) as bits
-    from repository_chunks c join content_lists l on l.id = c.list and l.kind in (1, 12) group by l.kind, c.chunk),
+    from repository_chunks c join content_lists l on l.id = c.list and l.kind in (1, 2, 3, 12) group by l.kind, c.chunk),
 offered as materialized (
   select o.remote, c.kind, c.index, c.chunk, bit_or(c.bits) as bits
     from offers o join index_chunks c on c.index = o.index
@@ -37,7 +37,7 @@ with alive as (
           union all
           select chunk, bits from index_chunks where kind = {kind}) held
    group by chunk),
-there as (select chunk_of(id) as chunk, count(*) as n from {table} group by 1)
+there as (select chunk_of(u.id) as chunk, count(*) as n from {table} u where {mine} group by 1)
 select chunk from there left join alive using (chunk)
  where there.n > coalesce(alive.n, 0) order by chunk
 
@@ -64,19 +64,22 @@ free as materialized (
      for update of u skip locked),
 files as (delete from unit_files f using free where f.kind = {kind} and f.unit = free.id),
 places as (delete from content_lists l using free
-            where {kind} = 10 and l.kind in (11, 13) and l.release_component = free.id)
+            where {kind} = 10 and l.kind in (11, 13, 14) and l.release_component = free.id)
 delete from {table} u using free where u.id = free.id
+
+-- name: is_of_kind
+u.kind = {kind}
 
 -- name: is_one_of
 u.id = any({ids}::bigint[])
 
 -- name: is_no_task_s_index
-not exists (select from wanted_indices w where w.unit = u.id and (w.lists = 12) = ({kind} = 6))
+not exists (select from wanted_indices w where w.unit = u.id and case w.lists when 12 then 6 when 3 then 7 else 5 end = {kind})
 
 -- name: has_no_links
 -- The places of a component's links go with it, so none may be in use.
 not exists (select from content_lists l join repository_chunks c on c.list = l.id
-             where l.kind in (11, 13) and l.release_component = u.id)
+             where l.kind in (11, 13, 14) and l.release_component = u.id)
 
 -- name: doom_artifacts
 -- The next artifacts whose digest no unit names and no sync is about to store. Their rows go now,
@@ -87,6 +90,7 @@ free as materialized (
   select a.id, a.sha256 from next join artifacts a using (id)
    where a.last_wanted < now() - make_interval(mins => %(minutes)s)
      and not exists (select from packages p where p.sha256 = a.sha256)
+     and not exists (select from generic_contents g where g.sha256 = a.sha256)
      and not exists (select from unit_files f where f.sha256 = a.sha256)
      and not exists (select from published_files f where f.sha256 = a.sha256)
      and not exists (select from task_files f join tasks t on t.id = f.task and t.finished is null

@@ -13,6 +13,7 @@ from debfleet.db import sql
 from debfleet.db.connect import Tx
 from debfleet.deb.paths import base_architecture
 from debfleet.deb.release import Release
+from debfleet.deb.sums import SUMS
 from debfleet.errors import NotFound
 from debfleet.model import Kind, Tolerance
 
@@ -32,7 +33,7 @@ class RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class WantedIndex:
-    """One Packages or Sources file that a sync decided to take."""
+    """One Packages or Sources file, or list of the installer's files, that a sync takes."""
 
     position: int
     distribution: str  # flat-repo where it is flat
@@ -53,12 +54,21 @@ class WantedIndex:
     @property
     def unit_kind(self) -> Kind:
         """What the index itself is as a unit."""
-        return Kind.SOURCE_INDEX if self.lists == Kind.SOURCE_PACKAGE else Kind.PACKAGE_INDEX
+        other = {
+            Kind.SOURCE_PACKAGE: Kind.SOURCE_INDEX,
+            Kind.GENERIC: Kind.INSTALLER_FILE_INDEX,
+        }
+        return other.get(self.lists, Kind.PACKAGE_INDEX)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The files that its unit keeps: the index in each encoding that we read, and Release."""
+        """The files that its unit keeps: the index in each encoding that we read, and Release.
+
+        Of the installer: its lists, the one that we read and the other.
+        """
         name = self.path.rpartition("/")[2]
+        if self.lists == Kind.GENERIC:
+            return SUMS
         return (name, f"{name}.gz", f"{name}.xz", "Release")
 
 
@@ -305,7 +315,12 @@ def renew_options(tx: Tx, repository: int, options: Mapping[str, Any]) -> None:
 
 
 def _place(task: int, wanted: WantedIndex) -> dict[str, Any]:
-    return {"task": task, "distribution": wanted.distribution, "component": wanted.component}
+    return {
+        "task": task,
+        "distribution": wanted.distribution,
+        "component": wanted.component,
+        "lists": int(wanted.lists),
+    }
 
 
 def _add_unit(tx: Tx, table: str, fields: Mapping[str, Any]) -> int:

@@ -20,18 +20,21 @@ with held as materialized (
 select u.id, u.directory, u.release_digest from held join release_files u using (id);
 
 -- name: list_held_indices
--- The package and source indices of the latest version.
+-- The package, source and installer file indices of the latest version.
 with held as materialized (
   select l.kind, id_at(c.chunk, i) as id
     from repository_chunks c
-    join content_lists l on l.id = c.list and l.kind in (5, 6)
+    join content_lists l on l.id = c.list and l.kind in (5, 6, 7)
    cross join generate_series(0, chunk_size() - 1) i
    where c.repository = %(repository)s and c.removed is null and get_bit(c.bits, i) = 1)
 select h.kind, u.id, u.directory, u.relative_path, u.index_digest
   from held h join package_indices u using (id) where h.kind = 5
 union all
 select h.kind, u.id, u.directory, u.relative_path, u.index_digest
-  from held h join source_indices u using (id) where h.kind = 6;
+  from held h join source_indices u using (id) where h.kind = 6
+union all
+select h.kind, u.id, u.directory, u.relative_path, u.index_digest
+  from held h join installer_file_indices u using (id) where h.kind = 7;
 
 -- name: add_release
 insert into releases (codename, suite, distribution, version, origin, label, description)
@@ -125,8 +128,8 @@ select w.*, w.lists from wanted_indices w where task = %(task)s and position = %
 
 -- name: lock_siblings
 -- The wanted indices of one component, locked: whether "all" is missing decides what the others give.
-select position, architecture, accept, state from wanted_indices
- where task = %(task)s and distribution = %(distribution)s and component = %(component)s
+select position, architecture, accept, state from wanted_indices w
+ where task = %(task)s and distribution = %(distribution)s and component = %(component)s and w.lists = %(lists)s
  order by position
    for update;
 
@@ -138,7 +141,7 @@ update wanted_indices set index = %(index)s, unit = %(unit)s, state = %(state)s
 -- binary-all cannot be had: what the other indices say of "all" counts now. Gives those already read.
 update wanted_indices w set accept = accept || 'all'::text
  where task = %(task)s and distribution = %(distribution)s and component = %(component)s
-   and w.lists = 1 and architecture <> 'all' and not 'all' = any(accept)
+   and w.lists = %(lists)s and architecture <> 'all' and not 'all' = any(accept)
 returning position, state;
 
 -- name: add_package_index
@@ -162,6 +165,18 @@ select %(component)s, %(directory)s, %(relative_path)s, %(sha256)s, %(index_dige
 
 -- name: find_source_index
 update source_indices set last_wanted = now()
+ where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s
+returning id;
+
+-- name: add_installer_file_index
+insert into installer_file_indices (component, architecture, directory, relative_path, sha256, index_digest)
+select %(component)s, %(architecture)s, %(directory)s, %(relative_path)s, %(sha256)s, %(index_digest)s
+ where not exists (select from installer_file_indices
+   where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s)
+    on conflict do nothing;
+
+-- name: find_installer_file_index
+update installer_file_indices set last_wanted = now()
  where relative_path = %(relative_path)s and sha256 = %(sha256)s and index_digest = %(index_digest)s
 returning id;
 
@@ -189,7 +204,7 @@ select chunk, count(*)::int as files from dealt group by chunk order by chunk;
 -- The files of a chunk that nobody has stored yet.
 select f.sha256, f.size, f.path from task_files f
  where f.task = %(task)s and f.opener = %(opener)s and f.chunk = %(chunk)s
-   and not exists (select from artifacts a where a.sha256 = f.sha256 and a.size = f.size)
+   and not exists (select from artifacts a where a.sha256 = f.sha256 and a.size = coalesce(f.size, a.size))
  order by f.path;
 
 -- name: list_release_pins
@@ -237,7 +252,7 @@ select reason, path as file, line, detail
 -- name: count_upstream_files
 -- Without the indices of a dist that was skipped whole, as Pulp counts.
 select (select count(*) from task_units where task = %(task)s and kind = 4)
-       + (select count(distinct (w.lists = 12, unit)) filter (where unit is not null)
+       + (select count(distinct (case when w.lists in (3, 12) then w.lists end, unit)) filter (where unit is not null)
             from wanted_indices w where task = %(task)s) as n;
 
 -- name: renew_options

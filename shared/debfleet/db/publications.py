@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from debfleet.db import sql
 from debfleet.db.connect import Tx
 from debfleet.errors import NotFound
+from debfleet.model import Kind
 
 _Q = sql.load("publications.sql")
 
@@ -157,6 +158,8 @@ class Structure:
     releases: dict[str, dict[str, Any]]  # by distribution: the columns of its release unit
     counts: dict[tuple[int, str], int]  # packages by component's id and architecture
     sources: dict[int, int]  # source packages by component's id
+    udebs: dict[tuple[int, str], int]  # the installer's packages, as counts
+    installer: dict[str, list[AtPath]]  # upstream's lists of its files, by the directory of Release
 
 
 def get_origin(tx: Tx, repository: int, number: int) -> Origin:
@@ -188,7 +191,20 @@ def get_structure(tx: Tx, repository: int, number: int) -> Structure:
         releases={row["distribution"]: row for row in tx.execute(_Q["list_releases"], at)},
         counts=counts,
         sources=count_sources(tx, repository, number),
+        udebs={
+            (row["component"], row["architecture"]): row["count"]
+            for row in tx.execute(_Q["count_udebs"], at)
+        },
+        installer=_list_installer(tx, at),
     )
+
+
+def _list_installer(tx: Tx, at: Mapping[str, int]) -> dict[str, list[AtPath]]:
+    found: dict[str, list[AtPath]] = {}
+    for row in tx.execute(_Q["list_installer_lists"], at):
+        file = AtPath(row["path"], Stored(row["sha256"], row["size"]), is_index=True)
+        found.setdefault(row["directory"], []).append(file)
+    return found
 
 
 def count_sources(tx: Tx, repository: int, number: int) -> dict[int, int]:
@@ -237,12 +253,17 @@ _LISTED = ("text", "text", "text", "int8", "bytea", "text", "text", "bool")
 
 @contextmanager
 def listed_packages(
-    tx: Tx, publication: Publication, components: Sequence[int] | None, architecture: str
+    tx: Tx,
+    publication: Publication,
+    components: Sequence[int] | None,
+    architecture: str,
+    kind: Kind = Kind.PACKAGE,
 ) -> Iterator[Iterator[Listed]]:
     """The packages of one index in their order, streamed from the server.
 
     Args:
         components: Ids of the components whose links count; none: all packages of the version.
+        kind: Packages, or those of the installer.
     """
     values = {
         "publication": publication.id,
@@ -250,6 +271,7 @@ def listed_packages(
         "number": publication.number,
         "components": None if components is None else list(components),
         "architecture": architecture,
+        "kind": int(kind),
     }
     # COPY takes no parameters: the client puts them in, quoted.
     with psycopg.ClientCursor(tx) as cursor, cursor.copy(_Q["copy_index"], values) as copy:

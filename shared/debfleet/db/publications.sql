@@ -108,6 +108,24 @@ select s.release_component, p.architecture || p.architecture_variant, count(*)
  where s.index_architecture = '' and get_bit(s.bits, place) = 1
  group by 1, 2
 
+-- name: count_udebs
+-- Packages of the installer by component and index architecture.
+select l.release_component as component, l.index_architecture as architecture, sum(bit_count(c.bits))::bigint as count
+  from repository_chunks c join content_lists l on l.id = c.list and l.kind = 14
+ where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
+ group by 1, 2
+
+-- name: list_installer_lists
+-- The stored lists of the installer's files that upstream gave the version, by the directory of Release.
+select distinct on (f.path) u.directory, f.path, f.sha256, a.size
+  from repository_chunks c join content_lists l on l.id = c.list and l.kind = 7
+  join installer_file_indices u on u.id between id_at(c.chunk, 0) and id_at(c.chunk, chunk_size() - 1)
+   and get_bit(c.bits, place_of(u.id)) = 1
+  join unit_files f on f.kind = 7 and f.unit = u.id
+  join artifacts a on a.sha256 = f.sha256
+ where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
+ order by f.path, f.unit desc
+
 -- name: count_sources
 -- Source packages by release component; 0: all of the version.
 select l.release_component as component, sum(bit_count(c.bits))::bigint as count
@@ -135,7 +153,7 @@ with held as materialized (
    where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)),
 sets as materialized (
   select rc.component as place, h.chunk, bit_or(h.bits) as bits
-    from held h join content_lists l on l.id = h.list and l.kind = 11
+    from held h join content_lists l on l.id = h.list and l.kind in (11, 14)
     join release_components rc on rc.id = l.release_component
    where %(structured)s group by 1, 2
   union all
@@ -212,10 +230,10 @@ copy (
 with sets as materialized (
   select c.chunk, coalesce(rc.component, 'all') as component, l.index_architecture, bit_or(c.bits) as bits
     from repository_chunks c join content_lists l on l.id = c.list
-    left join release_components rc on rc.id = l.release_component and l.kind = 11
+    left join release_components rc on rc.id = l.release_component and l.kind = link_kind(%(kind)s)
    where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
-     and (l.kind = 1 and %(components)s::bigint[] is null
-          or l.kind = 11 and l.release_component = any (%(components)s::bigint[])
+     and (l.kind = %(kind)s and %(components)s::bigint[] is null
+          or l.kind = link_kind(%(kind)s) and l.release_component = any (%(components)s::bigint[])
          and l.index_architecture in ('', %(architecture)s))
    group by 1, 2, 3),
 ids as materialized (
@@ -263,7 +281,7 @@ select path, sha256, sha512, md5, sha1, size, is_index from published_files
 -- name: list_unit_files
 -- The stored files of the Release files and indices that upstream gave the version.
 select distinct on (f.path) f.path, f.sha256, a.size, f.kind <> 4 as is_index
-  from repository_chunks c join content_lists l on l.id = c.list and l.kind in (4, 5, 6)
+  from repository_chunks c join content_lists l on l.id = c.list and l.kind in (4, 5, 6, 7)
   join unit_files f on f.kind = l.kind and f.unit between id_at(c.chunk, 0) and id_at(c.chunk, chunk_size() - 1)
    and get_bit(c.bits, place_of(f.unit)) = 1
   join artifacts a on a.sha256 = f.sha256

@@ -5,26 +5,31 @@
 with held as materialized (
   select l.kind, c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
    where c.repository = %(repository)s and c.added <= %(number)s
-     and (c.removed is null or c.removed > %(number)s) and l.kind in (1, 4, 5, 6, 12)),
+     and (c.removed is null or c.removed > %(number)s) and l.kind in (1, 2, 3, 4, 5, 6, 7, 12)),
 next as materialized (
   select a.id, a.sha256, a.size from artifacts a
    where a.id > %(after)s
-     and (exists (select from packages p join held h on h.kind = 1 and h.chunk = chunk_of(p.id)
+     and (exists (select from packages p join held h on h.kind = p.kind and h.chunk = chunk_of(p.id)
                    where p.sha256 = a.sha256 and get_bit(h.bits, place_of(p.id)) = 1)
+          or exists (select from generic_contents g join held h on h.kind = 3 and h.chunk = chunk_of(g.id)
+                      where g.sha256 = a.sha256 and get_bit(h.bits, place_of(g.id)) = 1)
           or exists (select from unit_files f join held h on h.kind = f.kind and h.chunk = chunk_of(f.unit)
                       where f.sha256 = a.sha256 and get_bit(h.bits, place_of(f.unit)) = 1))
    order by a.id limit %(limit)s)
 select id, sha256, size from next order by id
 
 -- name: list_sources
--- Where a remote offers files: a package by an index that lists it, the newest first; anything else
--- where this repository's remote had it.
+-- Where a remote offers files: a package or generic content by an index that lists it, the newest
+-- first; anything else where this repository's remote had it.
 select distinct on (sha256, remote) sha256, remote, path
-  from (select p.sha256, o.remote, p.relative_path as path, o.index
-          from packages p
-          join index_chunks c on c.kind = 1 and c.chunk = chunk_of(p.id) and get_bit(c.bits, place_of(p.id)) = 1
+  from (select u.sha256, o.remote, u.path, o.index
+          from (select id, kind, sha256, relative_path as path from packages
+                 where sha256 = any(%(digests)s::bytea[])
+                union all
+                select id, 3, sha256, relative_path from generic_contents
+                 where sha256 = any(%(digests)s::bytea[])) u
+          join index_chunks c on c.kind = u.kind and c.chunk = chunk_of(u.id) and get_bit(c.bits, place_of(u.id)) = 1
           join offers o on o.index = c.index
-         where p.sha256 = any(%(digests)s::bytea[])
         union all
         select f.sha256, o.remote, f.path, o.index
           from unit_files f

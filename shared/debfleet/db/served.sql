@@ -1,6 +1,6 @@
 -- What a URL below /pulp/content/ stands for. Asked for each request: every statement finds its rows
 -- by an index, and none reads a whole version.
--- Kinds (debfleet.model.Kind): 1 package, 11 link of a package to a component.
+-- Kinds (debfleet.model.Kind): 1 package, 11 link of a package to a component, 2 and 14 the same of the installer.
 
 -- name: find_distribution
 -- The distribution of a path, what it serves now, and the published file at the path if there is one.
@@ -62,17 +62,17 @@ sets as (
     from g join publications p on p.id = g.publication
    order by p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until desc nulls first)
 select p.name, p.source, p.relative_path, p.sha256, p.size, p.created, a.id is not null as is_stored,
-       s.kind, s.simple, s.structured, s.layout,
+       s.kind, s.simple and p.kind = 1 as simple, s.structured, s.layout,
        s.structured and exists (
          select from release_components rc
-           join content_lists l on l.kind = 11 and l.release_component = rc.id
+           join content_lists l on l.kind = link_kind(p.kind) and l.release_component = rc.id
            join repository_chunks c on c.repository = s.repository and c.list = l.id and c.chunk = chunk_of(p.id)
             and c.added <= s.number and (c.removed is null or c.removed > s.number)
             and get_bit(c.bits, place_of(p.id)) = 1
           where rc.component = %(component)s) as is_linked
   from packages p
  cross join sets s
-  join content_lists k on k.kind = 1
+  join content_lists k on k.kind = p.kind
   join repository_chunks h on h.repository = s.repository and h.list = k.id and h.chunk = chunk_of(p.id)
    and h.added <= s.number and (h.removed is null or h.removed > s.number)
    and get_bit(h.bits, place_of(p.id)) = 1
@@ -117,10 +117,11 @@ held as materialized (
     from p join repository_chunks c on c.repository = p.repository and c.added <= p.number
      and (c.removed is null or c.removed > p.number)
     join content_lists l on l.id = c.list
-     and (l.kind = 1 and (p.kind = 'verbatim' or p.simple) or l.kind = 11 and p.kind = 'apt' and p.structured)),
+     and (l.kind in (1, 2) and p.kind = 'verbatim' or l.kind = 1 and p.simple
+          or l.kind in (11, 14) and p.kind = 'apt' and p.structured)),
 sets as materialized (
-  select case when h.kind = 11 then rc.component else 'all' end as component, h.chunk, bit_or(h.bits) as bits
-    from held h left join release_components rc on rc.id = h.release_component and h.kind = 11
+  select case when h.kind in (11, 14) then rc.component else 'all' end as component, h.chunk, bit_or(h.bits) as bits
+    from held h left join release_components rc on rc.id = h.release_component and h.kind in (11, 14)
    group by 1, 2),
 ids as materialized (
   select component, id_at(chunk, place) as id from sets, generate_series(0, chunk_size() - 1) place
@@ -138,9 +139,9 @@ sets as materialized (
     from p join repository_chunks c on c.repository = p.repository and c.added <= p.number
      and (c.removed is null or c.removed > p.number)
     join content_lists l on l.id = c.list
-    left join release_components rc on rc.id = l.release_component and l.kind = 11
-   where l.kind = 1 and (p.kind = 'verbatim' or p.simple and %(component)s = 'all')
-      or l.kind = 11 and p.kind = 'apt' and p.structured and rc.component = %(component)s
+    left join release_components rc on rc.id = l.release_component and l.kind in (11, 14)
+   where l.kind in (1, 2) and p.kind = 'verbatim' or l.kind = 1 and p.simple and %(component)s = 'all'
+      or l.kind in (11, 14) and p.kind = 'apt' and p.structured and rc.component = %(component)s
    group by 1),
 ids as materialized (
   select id_at(chunk, place) as id from sets, generate_series(0, chunk_size() - 1) place

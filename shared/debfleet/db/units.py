@@ -63,6 +63,7 @@ class Form:
     profile: bytes  # tells two readings of the same bytes apart
     queries: Mapping[str, LiteralString]
     read: Callable[[str, bytes], Staged]
+    person: bytes = b""  # of the digests: the same stanza in another form is another unit
 
 
 def ingest_index(
@@ -83,7 +84,7 @@ def ingest_index(
     Raises:
         UnsafePath: A stanza names a file outside the archive.
     """
-    tx.execute(_Q["lock_index"], {"sha256": sha256})
+    lock_index(tx, sha256)
     lock_content(tx)  # before the look: what is known now is to be relied on
     form = form or PACKAGES
     known = get_ingested(tx, sha256, form.profile)
@@ -133,6 +134,28 @@ def find_indices(tx: Tx, sha256s: Sequence[bytes], profile: bytes = b"") -> dict
     tx.execute(_Q["touch_indices"], wanted)
     rows = tx.execute(_Q["find_indices"], wanted)
     return {row["sha256"]: row["id"] for row in rows}
+
+
+def lock_index(tx: Tx, sha256: bytes) -> None:
+    """One worker at a time ingests an index; to the end of this transaction."""
+    tx.execute(_Q["lock_index"], {"sha256": sha256})
+
+
+def add_index(
+    tx: Tx, sha256: bytes, profile: bytes, stanzas: int, tolerated: Sequence[Tolerated] = ()
+) -> int:
+    """Say that an index is ingested; its sets are added apart. Returns its id."""
+    row = tx.execute(
+        _Q["add_index"],
+        {
+            "sha256": sha256,
+            "profile": profile,
+            "stanzas": stanzas,
+            "tolerated": Jsonb(list(tolerated)),
+        },
+    ).fetchone()
+    assert row is not None
+    return int(row["id"])
 
 
 def list_missing_files(tx: Tx, task: int, positions: Sequence[int]) -> tuple[int, int]:
@@ -197,9 +220,11 @@ def _batches(stanzas: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, b
 
 def _read_batch(tx: Tx, reading: _Reading, batch: list[tuple[int, bytes]]) -> None:
     """Recognise the stanzas seen before; parse and stage the others."""
-    key = reading.key
+    key, person = reading.key, reading.form.person
     blake2b = hashlib.blake2b
-    digests = [blake2b(stanza, digest_size=16, key=key).hexdigest() for _, stanza in batch]
+    digests = [
+        blake2b(stanza, digest_size=16, key=key, person=person).hexdigest() for _, stanza in batch
+    ]
     reading.stanzas += len(batch)
     # One text literal: thousands of UUID objects would cost more than the lookup itself.
     queries = reading.form.queries
@@ -231,11 +256,11 @@ def _parse(reading: _Reading, fresh: list[tuple[str, int, bytes]]) -> Iterator[S
             yield row
 
 
-def _read_package(digest: str, stanza: bytes) -> Staged:
+def _read_package(digest: str, stanza: bytes, kind: Kind = Kind.PACKAGE) -> Staged:
     p = parse_package(stanza)
     key = same_key(p.name, p.version, p.architecture, p.architecture_variant)
     return (
-        *(digest, p.name, p.version, p.architecture, p.architecture_variant),
+        *(digest, int(kind), p.name, p.version, p.architecture, p.architecture_variant),
         *(p.source, p.section, p.priority, p.multi_arch),
         *(p.relative_path, p.size, p.sha256, key, p.stanza),
     )
@@ -251,7 +276,12 @@ def _tolerate(reading: _Reading, refused: StanzaRefused, line: int) -> None:
         entry["examples"].append(Example(line=line, detail=detail))
 
 
+def _read_udeb(digest: str, stanza: bytes) -> Staged:
+    return _read_package(digest, stanza, Kind.INSTALLER_PACKAGE)
+
+
 PACKAGES = Form(Kind.PACKAGE, b"", _Q, _read_package)
+UDEBS = Form(Kind.INSTALLER_PACKAGE, b"udeb", _Q, _read_udeb, person=b"udeb")
 
 
 def _merge(tx: Tx, reading: _Reading) -> None:
@@ -272,18 +302,8 @@ def _set_bits(reading: _Reading, row: dict[str, Any]) -> None:
 
 
 def _add_index(tx: Tx, sha256: bytes, reading: _Reading) -> int:
-    tolerated = Jsonb(list(reading.tolerated.values()))
-    row = tx.execute(
-        _Q["add_index"],
-        {
-            "sha256": sha256,
-            "profile": reading.form.profile,
-            "stanzas": reading.stanzas,
-            "tolerated": tolerated,
-        },
-    ).fetchone()
-    assert row is not None
-    index: int = row["id"]
+    tolerated = list(reading.tolerated.values())
+    index = add_index(tx, sha256, reading.form.profile, reading.stanzas, tolerated)
     with tx.cursor().copy(_Q["copy_index_chunks"]) as copy:
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
         for (architecture, chunk), bits in sorted(reading.chunks.items()):

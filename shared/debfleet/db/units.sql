@@ -1,5 +1,5 @@
 -- Content units as they come in: ingested indices, missing files, artifacts.
--- Kind 1 is a package (debfleet.model.Kind).
+-- Kind 1 is a package, 2 one of the installer's (debfleet.model.Kind).
 
 -- name: lock_content_shared
 -- Held to the end of a transaction that relies on units or indices it has seen: cleanup, which
@@ -32,7 +32,7 @@ select i.id, i.stanzas, i.tolerated,
 
 -- name: create_staging
 create temp table staged_packages on commit drop as
-select digest, name, version, architecture, architecture_variant, source, section, priority,
+select digest, kind, name, version, architecture, architecture_variant, source, section, priority,
        multi_arch, relative_path, size, sha256, same_key, stanza
   from packages with no data;
 
@@ -56,10 +56,10 @@ analyze staged_packages (digest, architecture);
 -- Everybody inserts in this order, so that siblings sharing packages wait and never deadlock;
 -- architecture first keeps the ids of one set close together. Conflicts alone would burn ids; the
 -- subquery is a probe per row, where an anti-join may read the whole table.
-insert into packages (digest, name, version, architecture, architecture_variant, source, section,
+insert into packages (digest, kind, name, version, architecture, architecture_variant, source, section,
                       priority, multi_arch, relative_path, size, sha256, same_key, stanza)
 select distinct on (architecture, digest)
-       digest, name, version, architecture, architecture_variant, source, section,
+       digest, kind, name, version, architecture, architecture_variant, source, section,
        priority, multi_arch, relative_path, size, sha256, same_key, stanza
   from staged_packages s
  where (select p.id from packages p where p.digest = s.digest) is null
@@ -100,7 +100,7 @@ ids as materialized (
     from sets s, generate_series(0, chunk_size() - 1) place where get_bit(s.bits, place) = 1),
 files as materialized (
   select p.sha256, p.size, p.relative_path as path
-    from ids join packages p using (id) where ids.kind = 1
+    from ids join packages p using (id) where ids.kind in (1, 2)
   union all
   select f.sha256, f.size, f.path
     from ids join unit_files f on f.kind = 12 and f.unit = ids.id where ids.kind = 12),

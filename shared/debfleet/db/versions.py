@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from debfleet.db import distributions, source_versions, sql
+from debfleet.db import distributions, generics, source_versions, sql
 from debfleet.db.connect import Tx
 from debfleet.db.units import lock_content
 from debfleet.errors import (
@@ -217,6 +217,7 @@ def _put_together(
     tx.execute(_Q["fill_wanted"])
     if without_refused_of is not None:
         tx.execute(_Q["drop_refused"], {"task": without_refused_of})
+        generics.drop_refused(tx, without_refused_of)
     tx.execute(_Q["drop_upstream_files"])
     replaced = _replace_packages(tx, mirror=mirror, overwrite=overwrite)
     replaced += source_versions.replace_sources(tx, mirror=mirror, overwrite=overwrite)
@@ -226,13 +227,17 @@ def _put_together(
         masked = tx.execute(_Q["mask_releases"]).rowcount
         if masked and not overwrite:
             raise ContentOverwrite("Content overwrite rejected: it would replace a release.")
-        if masked or replaced:
+        renewed = generics.mask_replaced(tx)
+        if renewed and not overwrite:
+            raise ContentOverwrite("Content overwrite rejected: it would replace a file.")
+        if masked or replaced or renewed:
             tx.execute(_Q["apply_masks"])
     tx.execute(_Q["fill_result"])
     clashes = _one(tx, "find_path_clashes")
     if clashes["count"]:
         raise PathClash(clashes["examples"], clashes["count"])
     source_versions.refuse_path_clashes(tx)
+    generics.refuse_path_clashes(tx)
     return replaced
 
 

@@ -1,7 +1,8 @@
 -- Repository versions: sets of units as bitmaps by list and chunk.
--- Kinds (debfleet.model.Kind): 1 package, 4 release file, 5 package index, 8 release,
--- 6 source index, 9 release architecture, 10 release component, 11 link of a package to a component,
--- 12 source package, 13 link of one to a component. link_kind() gives the kind of a unit's links.
+-- Kinds (debfleet.model.Kind): 1 package, 2 installer package (a package in all that follows), 3 generic
+-- content, 4 release file, 5 package index, 6 source index, 7 installer file index, 8 release, 9 release architecture, 10 release component, 11 link of a package to a component,
+-- 12 source package, 13 link of one to a component, 14 place of an installer package, which is no unit of
+-- the API and not counted. link_kind() gives the kind of a unit's links.
 -- A version is put together in temporary tables, then written as the difference to the latest.
 
 -- name: create_tables
@@ -78,7 +79,7 @@ select * from unnest(%(kinds)s::smallint[], %(lists)s::int[], %(units)s::bigint[
 
 -- name: list_unknown_units
 -- Normally no row: whoever names a unit has just seen it.
-select kind, unit from named n where kind in (1, 11) and not exists (select from packages where id = n.unit)
+select kind, unit from named n where kind in (1, 2, 11) and not exists (select from packages where id = n.unit)
 union all
 select kind, unit from named n where kind = 4 and not exists (select from release_files where id = n.unit)
 union all
@@ -91,6 +92,10 @@ union all
 select kind, unit from named n where kind = 10 and not exists (select from release_components where id = n.unit)
 union all
 select kind, unit from named n where kind = 6 and not exists (select from source_indices where id = n.unit)
+union all
+select kind, unit from named n where kind = 3 and not exists (select from generic_contents where id = n.unit)
+union all
+select kind, unit from named n where kind = 7 and not exists (select from installer_file_indices where id = n.unit)
 union all
 select kind, unit from named n where kind in (12, 13) and not exists (select from source_packages where id = n.unit)
 union all
@@ -124,7 +129,7 @@ select list, chunk, bit_or(bits)
 -- Packages, and their places, whose files upstream did not give (task_files.refused).
 update wanted w set bits = w.bits & ~ r.bits
   from (select kind, chunk_of(id) as chunk, bit_or(one_bit(id)) as bits
-          from (select f.sha256, 1 as kind, p.id from task_files f join packages p on p.sha256 = f.sha256
+          from (select f.sha256, p.kind::int as kind, p.id from task_files f join packages p on p.sha256 = f.sha256
                  where f.task = %(task)s and f.refused is not null
                 union all
                 select f.sha256, 12, u.unit from task_files f join unit_files u on u.kind = 12 and u.sha256 = f.sha256
@@ -140,7 +145,7 @@ select list, chunk, bits from repository_chunks
 
 -- name: drop_upstream_files
 -- Release files and indices belong to one sync: no version inherits them.
-delete from base where list in (select id from content_lists where kind in (4, 5, 6));
+delete from base where list in (select id from content_lists where kind in (4, 5, 6, 7));
 
 -- name: mask_units
 insert into masks
@@ -153,7 +158,8 @@ select l.id, chunk_of(u.unit), bit_or(one_bit(u.unit))
 -- What a fresh package replaces.
 insert into masks
 select l.id, chunk_of(r.id), bit_or(one_bit(r.id))
-  from (select distinct id from rivals where not wanted) r join content_lists l on l.kind = 1
+  from (select distinct id from rivals where not wanted) r
+  join packages p using (id) join content_lists l on l.kind = p.kind
  group by 1, 2;
 
 -- name: mask_releases
@@ -196,7 +202,7 @@ delete from base;
 insert into fresh
 with news as materialized (
   select w.chunk, w.bits & ~ coalesce(b.bits, no_bits()) as bits
-    from wanted w join content_lists l on l.id = w.list and l.kind = 1
+    from wanted w join content_lists l on l.id = w.list and l.kind in (1, 2)
     left join base b on b.list = w.list and b.chunk = w.chunk
    where w.bits is distinct from b.bits),
 ids as materialized (
@@ -217,7 +223,7 @@ pairs as (
   select concat_ws(' ', p.name, p.version, p.architecture, nullif(p.architecture_variant, '')) as label
     from fresh f join packages p using (id)
    where f.same_key in (select same_key from suspects)
-   group by p.name, p.version, p.architecture, p.architecture_variant
+   group by p.kind, p.name, p.version, p.architecture, p.architecture_variant
   having count(distinct p.sha256) > 1)
 select count(*) as count, (array_agg(label order by label))[1:10] as examples from pairs;
 
@@ -228,17 +234,17 @@ with others as materialized (
   select f.id as fresh, p.id
     from fresh f
    cross join lateral (select id from packages where same_key = f.same_key offset 0) p
-   where p.id <> f.id and exists (select from base where list in (select id from content_lists where kind = 1)))
+   where p.id <> f.id and exists (select from base where list in (select id from content_lists where kind in (1, 2))))
 select p.id, coalesce(get_bit(w.bits, place_of(p.id)) = 1, false), p.sha256 <> n.sha256,
        concat_ws(' ', p.name, p.version, p.architecture, nullif(p.architecture_variant, ''))
   from others o
-  join content_lists l on l.kind = 1
+  join packages p on p.id = o.id
+  join content_lists l on l.kind = p.kind
   join base b on b.list = l.id and b.chunk = chunk_of(o.id) and get_bit(b.bits, place_of(o.id)) = 1
   left join wanted w on w.list = l.id and w.chunk = chunk_of(o.id)
-  join packages p on p.id = o.id
   join packages n on n.id = o.fresh
-   and (p.name, p.version, p.architecture, p.architecture_variant)
-     = (n.name, n.version, n.architecture, n.architecture_variant);
+   and (p.kind, p.name, p.version, p.architecture, p.architecture_variant)
+     = (n.kind, n.name, n.version, n.architecture, n.architecture_variant);
 
 -- name: find_clashes
 -- Upstream wants both builds, one of which we hold.
@@ -264,14 +270,14 @@ with others as materialized (
    cross join lateral (select id, sha256 from packages where relative_path = f.relative_path offset 0) p
    where p.sha256 <> f.sha256
      and (select count(*) from fresh)
-       < (select sum(bit_count(bits)) from result where list in (select id from content_lists where kind = 1)))
+       < (select sum(bit_count(bits)) from result where list in (select id from content_lists where kind in (1, 2))))
 select count(*) as count, (array_agg(path order by path))[1:10] as examples
   from (select relative_path as path from (select distinct relative_path, sha256 from fresh) files
          group by relative_path having count(*) > 1
         union
         select o.relative_path
           from others o
-          join content_lists l on l.kind = 1
+          join content_lists l on l.kind in (1, 2)
           join result r on r.list = l.id and r.chunk = chunk_of(o.id) and get_bit(r.bits, place_of(o.id)) = 1
        ) clashes;
 
@@ -305,10 +311,10 @@ returning id;
 insert into version_counts (repository, number, kind, present, added, removed)
 select %(repository)s, %(number)s, kind, coalesce(p.present, 0), coalesce(d.added, 0), coalesce(d.removed, 0)
   from (select l.kind, sum(bit_count(r.bits)) as present
-          from result r join content_lists l on l.id = r.list group by l.kind) p
+          from result r join content_lists l on l.id = r.list and l.kind <> 14 group by l.kind) p
   full join (select l.kind, sum(bit_count(coalesce(c.new, no_bits()) & ~ coalesce(c.old, no_bits()))) as added,
                     sum(bit_count(coalesce(c.old, no_bits()) & ~ coalesce(c.new, no_bits()))) as removed
-               from changes c join content_lists l on l.id = c.list group by l.kind) d using (kind)
+               from changes c join content_lists l on l.id = c.list and l.kind <> 14 group by l.kind) d using (kind)
 returning kind, present, added, removed;
 
 -- name: list_surplus_versions
@@ -376,7 +382,7 @@ insert into version_counts (repository, number, kind, present, added, removed)
 select %(repository)s, s.number, l.kind, coalesce(sum(bit_count(s.new)), 0),
        sum(bit_count(coalesce(s.new, no_bits()) & ~ coalesce(s.old, no_bits()))),
        sum(bit_count(coalesce(s.old, no_bits()) & ~ coalesce(s.new, no_bits())))
-  from sets s join content_lists l on l.id = s.list
+  from sets s join content_lists l on l.id = s.list and l.kind <> 14
  group by s.number, l.kind;
 
 -- name: list_foreign
@@ -384,17 +390,17 @@ select %(repository)s, s.number, l.kind, coalesce(sum(bit_count(s.new)), 0),
 -- no other index of the task (a hybrid archive repeats its packages for all architectures). A
 -- flat index has no architecture of its own: there only the user's choice leaves packages out.
 with taken as materialized (
-  select c.chunk, bit_or(c.bits) as bits
+  select c.kind, c.chunk, bit_or(c.bits) as bits
     from wanted_indices w
-    join index_chunks c on c.index = w.index and c.kind = 1
+    join index_chunks c on c.index = w.index and c.kind = w.lists
      and (w.accept is null or c.architecture = any (w.accept))
    where w.task = %(task)s and w.state in ('known', 'ingested', 'unchanged')
-   group by c.chunk)
+   group by c.kind, c.chunk)
 select w.position, w.path, c.architecture,
        sum(bit_count(c.bits & ~ coalesce(t.bits, no_bits())))::bigint as count
   from wanted_indices w
-  join index_chunks c on c.index = w.index and c.kind = 1 and w.lists = 1 and c.architecture <> all (w.accept)
-  left join taken t on t.chunk = c.chunk
+  join index_chunks c on c.index = w.index and c.kind = w.lists and w.lists in (1, 2) and c.architecture <> all (w.accept)
+  left join taken t on t.kind = c.kind and t.chunk = c.chunk
  where w.task = %(task)s and w.state in ('known', 'ingested') and w.architecture <> ''
  group by w.position, w.path, c.architecture
 having sum(bit_count(c.bits & ~ coalesce(t.bits, no_bits()))) > 0

@@ -22,6 +22,7 @@ from debfleet.errors import (
     LeaseLost,
     StoreError,
     UnsupportedUrl,
+    UpstreamError,
 )
 from debfleet.fetch.access import Access, Got, Traffic, Wanted, access_of
 from debfleet.fetch.allocator import keep_read_buffers
@@ -42,11 +43,13 @@ __all__ = [
     "fetch_files",
     "fetch_one",
     "fetch_small",
+    "measure_files",
     "shown_url",
 ]
 
 T = TypeVar("T")
 
+_LARGEST = 1 << 40  # bytes; more is no size
 _SMALL = 64 << 20  # bytes that fetch_small holds of one file at most
 _GONE = (404, 410)
 # Not a matter of one file: the call ends.
@@ -160,6 +163,38 @@ def fetch_one(access: Access, wanted: Wanted, store: Store, traffic: Traffic) ->
     return receiver
 
 
+def measure_files(access: Access, paths: Sequence[str], traffic: Traffic) -> dict[str, int]:
+    """What upstream says the sizes of files are, in bytes; no digest covers that.
+
+    A file of which it says nothing, for whatever reason, is left out.
+
+    Raises:
+        LeaseLost: The job is no longer ours.
+        UnsupportedUrl: The remote, or where it redirects to, may not be fetched from.
+    """
+    sizes: dict[str, int] = {}
+
+    async def measure() -> None:
+        async with _source(access, traffic) as (source, flow):
+
+            async def ask(path: str) -> None:
+                try:
+                    flow.fail_at_once()
+                    size = await source.measure(Wanted(path, None, None, limit=_LARGEST))
+                except UpstreamError as e:
+                    flow.failed(e)
+                else:
+                    if size is not None:
+                        sizes[path] = size
+
+            with contextlib.suppress(HostClosed):
+                await flow.run(paths, ask)
+
+    if paths:
+        _run(traffic, measure())
+    return sizes
+
+
 async def bring(access: Access, wanted: Wanted, sink: Sink, traffic: Traffic) -> None:
     """Fill a sink with one file, verified: for a caller with an event loop of its own.
 
@@ -178,6 +213,7 @@ async def bring(access: Access, wanted: Wanted, sink: Sink, traffic: Traffic) ->
 
 class _Source(Protocol):
     async def bring(self, wanted: Wanted, sink: Sink) -> None: ...
+    async def measure(self, wanted: Wanted) -> int | None: ...
 
 
 @dataclass(slots=True)
@@ -236,6 +272,9 @@ class _Counted:
             metrics.UPSTREAM_FILES.add(host=self.host, outcome="missing" if is_gone else "failed")
             raise
         metrics.UPSTREAM_FILES.add(host=self.host, outcome="fetched")
+
+    async def measure(self, wanted: Wanted) -> int | None:
+        return await self.source.measure(wanted)
 
 
 async def _bring_into(source: _Source, task: _Task, store: Store) -> None:

@@ -75,7 +75,9 @@ class Connection:
     async def __aexit__(self, *exc: object) -> None:
         await self._session.close()
 
-    async def get(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def get(
+        self, url: str, headers: Mapping[str, str], method: str = "GET"
+    ) -> aiohttp.ClientResponse:
         """Ask for a URL, following redirects; the caller leaves the response as a context.
 
         Raises:
@@ -85,7 +87,7 @@ class Connection:
         """
         here = URL(url, encoded=True).with_user(None)
         for _ in range(_MOST_REDIRECTS + 1):
-            response = await self._ask(here, headers)
+            response = await self._ask(here, headers, method)
             if response.status not in _REDIRECTS:
                 return response
             location = response.headers.get("Location")
@@ -93,7 +95,9 @@ class Connection:
             here = _redirected(here, location)
         raise UpstreamError(f"{shown_url(url)}: more than {_MOST_REDIRECTS} redirects")
 
-    async def _ask(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _ask(
+        self, url: URL, headers: Mapping[str, str], method: str
+    ) -> aiohttp.ClientResponse:
         host = url.host or ""
         proxy, proxy_headers = self._proxy(url)
         self._check_literal(host)
@@ -102,7 +106,8 @@ class Connection:
             await self._check_for_proxy(host)
         is_own = (url.scheme, url.host, url.port) == self._own
         is_tunnelled = url.scheme == "https"
-        return await self._session.get(
+        return await self._session.request(
+            method,
             url,
             headers={
                 **(self._own_headers if is_own else {}),

@@ -101,6 +101,22 @@ class HttpSource:
         cause = next(word for kind, word in _CAUSES.items() if isinstance(error, kind))
         metrics.UPSTREAM_RETRIES.add(host=self._flow.host, cause=cause)
 
+    async def measure(self, wanted: Wanted) -> int | None:
+        """The size in bytes that the server says a file has; None: it says none.
+
+        Raises:
+            UpstreamError: As ``bring``, after one try.
+        """
+        url = join_url(self._access.url, wanted.path)
+        await self._flow.turn()
+        with translated(url, self._stall):
+            async with await self._connection.get(url, {}, "HEAD") as response:
+                if response.status != 200:
+                    await self._refuse(response, url)
+                is_encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+                size = None if is_encoded else response.content_length
+        return size if size is None or size <= wanted.limit else None
+
     def _forget(self, error: UpstreamError, sink: Sink, state: _State) -> bool:
         """After a failed try, drop what cannot be built upon; True: start over without a pause."""
         is_wrong = isinstance(error, DigestMismatch | SizeMismatch)

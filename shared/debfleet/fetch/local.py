@@ -45,9 +45,7 @@ class LocalSource:
             UnsupportedUrl: It lies, all symbolic links followed, outside the allowed directories.
         """
         named = os.path.join(self._root, wanted.path)
-        path = os.path.realpath(named)
-        if not any(os.path.commonpath((path, allowed)) == allowed for allowed in self._allowed):
-            raise UnsupportedUrl(f"file://{named} is not below DEBFLEET_ALLOWED_IMPORT_PATHS")
+        path = self._allowed_path(named)
         shown = f"file://{named}"
         try:
             # The last part can no longer be a link; and a pipe in its place must not hold us.
@@ -61,6 +59,20 @@ class LocalSource:
         finally:
             os.close(fd)
         check_whole(shown, wanted, sink)
+
+    async def measure(self, wanted: Wanted) -> int | None:
+        """The size of a file; None: nothing is there that could be read."""
+        try:
+            found = os.stat(self._allowed_path(os.path.join(self._root, wanted.path)))
+        except OSError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def _allowed_path(self, named: str) -> str:
+        path = os.path.realpath(named)
+        if not any(os.path.commonpath((path, allowed)) == allowed for allowed in self._allowed):
+            raise UnsupportedUrl(f"file://{named} is not below DEBFLEET_ALLOWED_IMPORT_PATHS")
+        return path
 
     async def _read(self, fd: int, shown: str, wanted: Wanted, sink: Sink) -> None:
         most = wanted.limit if wanted.size is None else wanted.size

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -57,8 +57,11 @@ def _begin(worker: Worker, job: Job, lease: Lease) -> None:
     with lease.busy(), worker.db.transaction() as tx:
         dists = _read_dists(tx, worker, new)
     empty = write_index(worker, job, lease, [])
+    extra = [n for n in ("md5", "sha1") if n in worker.settings.allowed_content_checksums]
+    lists = [file for dist in dists.dists for file in dist.installer]
+    installer = [_with_digests(worker, lease, file, ["sha512", *extra]) for file in lists]
     with lease.busy():
-        worker.commit(lambda tx: _open_indices(tx, job, new, dists, empty))
+        worker.commit(lambda tx: _open_indices(tx, job, new, dists, empty, installer))
 
 
 def _new_publication(job: Job, ask: dict[str, Any], origin: Origin) -> NewPublication:
@@ -98,7 +101,14 @@ def _read_dists(tx: Tx, worker: Worker, of: NewPublication | Publication) -> Dis
     )
 
 
-def _open_indices(tx: Tx, job: Job, new: NewPublication, dists: Dists, empty: Forms) -> list[Ring]:
+def _open_indices(
+    tx: Tx,
+    job: Job,
+    new: NewPublication,
+    dists: Dists,
+    empty: Forms,
+    installer: Sequence[AtPath],
+) -> list[Ring]:
     jobs.hold(tx, job)
     publication = publications.add_publication(tx, new)
     shared = publications.add_digest_paths(tx, publication)
@@ -107,7 +117,8 @@ def _open_indices(tx: Tx, job: Job, new: NewPublication, dists: Dists, empty: Fo
     record(tx, [empty])
     indices = [i for dist in dists.dists for i in (*dist.indices, *dist.sources)]
     paths = [index.path for index in indices if index.is_empty]
-    publications.add_files(tx, publication.id, [f for p in paths for f in _at_path(p, empty)])
+    files = [f for p in paths for f in _at_path(p, empty)]
+    publications.add_files(tx, publication.id, [*files, *installer])
     _report_left_out(tx, job, dists)
     opens = [_index_job(publication, index) for index in indices if not index.is_empty]
     return jobs.finish(tx, job, opens, then=_last_job(publication))
@@ -200,7 +211,11 @@ def _packages(
         lease.busy(),
         worker.db.transaction() as tx,
         publications.listed_packages(
-            tx, publication, part["components"], part["architecture"]
+            tx,
+            publication,
+            part["components"],
+            part["architecture"],
+            Kind(part.get("lists", Kind.PACKAGE)),
         ) as packages,
     ):
         for package in packages:
@@ -280,7 +295,10 @@ def _publish_verbatim(worker: Worker, job: Job, lease: Lease, new: NewPublicatio
     with worker.db.transaction() as tx:
         origin = publications.get_origin(tx, new.repository, new.number)
         found = publications.list_unit_files(tx, new.repository, new.number)
-    files = [_with_sha512(worker, lease, file) if file.is_index else file for file in found]
+    # apt asks by the strongest digest that upstream's Release names.
+    files = [
+        _with_digests(worker, lease, file, ["sha512"]) if file.is_index else file for file in found
+    ]
 
     def finish(tx: Tx) -> None:
         jobs.hold(tx, job)
@@ -293,12 +311,15 @@ def _publish_verbatim(worker: Worker, job: Job, lease: Lease, new: NewPublicatio
     log.info("publication.made", extra={"files": len(files)})
 
 
-def _with_sha512(worker: Worker, lease: Lease, file: AtPath) -> AtPath:
-    """apt asks by the strongest digest that upstream's Release names."""
-    digest = hashlib.sha512()
+def _with_digests(worker: Worker, lease: Lease, file: AtPath, names: Sequence[str]) -> AtPath:
+    """A stored file with more digests than the store knows."""
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in names}
     with worker.store.open(file.file.sha256) as stored:
         while block := stored.read(_BLOCK):
             lease.check()
             lease.progress(len(block))
-            digest.update(block)
-    return replace(file, file=replace(file.file, sha512=digest.digest()))
+            for digest in digests.values():
+                digest.update(block)
+    made = {name: digest.digest() for name, digest in digests.items()}
+    sha512, md5, sha1 = (made.get(name) for name in ("sha512", "md5", "sha1"))
+    return replace(file, file=replace(file.file, sha512=sha512, md5=md5, sha1=sha1))

@@ -57,13 +57,16 @@ def _columns(*names: str) -> dict[str, Condition]:
     return {name: sql.Identifier("u", name) for name in names}
 
 
+_OF_A_PACKAGE: dict[str, Condition] = {
+    "package": sql.Identifier("u", "name"),
+    **_columns("version", "architecture", "source", "section", "priority", "multi_arch"),
+    **_columns("relative_path", "architecture_variant"),
+}
 # By kind: the columns that can be filtered and ordered by, by their names on the wire.
 COLUMNS: dict[Kind, dict[str, Condition]] = {
-    Kind.PACKAGE: {
-        "package": sql.Identifier("u", "name"),
-        **_columns("version", "architecture", "source", "section", "priority", "multi_arch"),
-        **_columns("relative_path", "architecture_variant"),
-    },
+    Kind.PACKAGE: _OF_A_PACKAGE,
+    Kind.INSTALLER_PACKAGE: _OF_A_PACKAGE,
+    Kind.GENERIC: _columns("relative_path"),
     Kind.RELEASE_FILE: _columns("codename", "suite", "relative_path"),
     Kind.PACKAGE_INDEX: _columns("component", "architecture", "relative_path"),
     Kind.RELEASE: _columns("codename", "suite", "distribution", "version", "label", "origin"),
@@ -72,18 +75,21 @@ COLUMNS: dict[Kind, dict[str, Condition]] = {
     ),
     Kind.RELEASE_COMPONENT: _columns("component", "distribution"),
     Kind.SOURCE_INDEX: _columns("component", "relative_path"),
+    Kind.INSTALLER_FILE_INDEX: _columns("component", "architecture", "relative_path"),
     Kind.SOURCE_PACKAGE: {
         "source": sql.Identifier("u", "name"),
         **_columns("version", "relative_path"),
     },
 }
 _ONLY_ORDERED = frozenset({"architecture_variant"})
+_NOT_FILTERED = {Kind.INSTALLER_PACKAGE: frozenset({"relative_path"})}  # as in Pulp
 
 # By kind: fields that have no column, and how they are called in the stanza, where they are read.
 _IN_STANZA: dict[Kind, dict[str, str]] = {
     kind: {a: field for field, a in attributes.items() if a not in COLUMNS[kind]}
     for kind, attributes in (
         (Kind.PACKAGE, ATTRIBUTES),
+        (Kind.INSTALLER_PACKAGE, ATTRIBUTES),
         (Kind.SOURCE_PACKAGE, sources.ATTRIBUTES),
     )
 }
@@ -94,30 +100,23 @@ _FILTERED_IN_STANZA = (
 _ONCE = {  # by creation; an id is given when a unit is made
     name: sql.SQL("u.id") for name in ("pulp_created", "pulp_last_updated", "pulp_id", "pk")
 }
-_DIGESTED = (Kind.PACKAGE, Kind.RELEASE_FILE, Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX)
-
-# Kinds that are known and not synced yet: their lists are empty, their filters exist.
-_NOT_BUILT: dict[Kind, tuple[str, ...]] = {
-    Kind.INSTALLER_PACKAGE: (
-        "package", "source", "version", "architecture", "section", "priority", "multi_arch",
-        *_FILTERED_IN_STANZA, "sha256",
-    ),
-    Kind.GENERIC: ("relative_path", "sha256"),
-    Kind.INSTALLER_FILE_INDEX: ("component", "architecture", "relative_path", "sha256"),
-}  # fmt: skip
+_DIGESTED = (
+    Kind.PACKAGE, Kind.INSTALLER_PACKAGE, Kind.GENERIC, Kind.RELEASE_FILE, Kind.PACKAGE_INDEX,
+    Kind.SOURCE_INDEX, Kind.INSTALLER_FILE_INDEX,
+)  # fmt: skip
 
 
 def kind_filters(kind: Kind) -> dict[str, Filter]:
     """The filters of one kind's own fields."""
-    if kind in _NOT_BUILT:
-        return dict.fromkeys(_NOT_BUILT[kind], lambda _: FALSE)
+    left_out = _ONLY_ORDERED | _NOT_FILTERED.get(kind, frozenset())
     filters: dict[str, Filter] = {
-        name: exact(column) for name, column in COLUMNS[kind].items() if name not in _ONLY_ORDERED
+        name: exact(column) for name, column in COLUMNS[kind].items() if name not in left_out
     }
     if kind in _DIGESTED:
         filters["sha256"] = is_digest
     if kind == Kind.PACKAGE:
         filters |= text_filters("package", COLUMNS[kind]["package"])
+    if kind in (Kind.PACKAGE, Kind.INSTALLER_PACKAGE):
         of_package = _IN_STANZA[kind]
         filters |= {name: _in_stanza(of_package[name]) for name in _FILTERED_IN_STANZA}
     if kind == Kind.SOURCE_PACKAGE:

@@ -51,7 +51,9 @@ _PLAIN: Mapping[Kind, tuple[str, ...]] = {
     ),
     Kind.RELEASE_COMPONENT: ("component", "distribution"),
     Kind.SOURCE_INDEX: ("component", "relative_path"),
+    Kind.INSTALLER_FILE_INDEX: ("component", "architecture", "relative_path"),
 }  # fmt: skip
+_PACKAGES = (Kind.PACKAGE, Kind.INSTALLER_PACKAGE)
 _LINKED = {  # by what a link links: its field
     Kind.PACKAGE: "package",
     Kind.SOURCE_PACKAGE: "source_package",
@@ -61,8 +63,10 @@ _LINKED = {  # by what a link links: its field
 def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     """A unit with all its fields; ``row`` is one of ``contents.list_units``."""
     shown = _base(ids, kind, row)
-    if kind == Kind.PACKAGE:
+    if kind in _PACKAGES:
         return shown | _package(ids, row)
+    if kind == Kind.GENERIC:
+        return shown | _file(ids, row)
     if kind in LINKS:
         linked = LINKS[kind]
         return shown | {
@@ -90,7 +94,7 @@ def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
 def show_any(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     """A unit as the list of all kinds shows it."""
     files = row.get("files", {})
-    if kind == Kind.PACKAGE:
+    if kind in _PACKAGES or kind == Kind.GENERIC:
         files = {row["relative_path"]: row["artifact"]}
     return _base(ids, kind, row) | {"artifacts": _artifacts(ids, files)}
 
@@ -130,15 +134,22 @@ def _package(ids: UnitIds, row: Row) -> dict[str, Any]:
     attributes = package_attributes(row["stanza"])
     if attributes["installed_size"] is not None:
         attributes["installed_size"] = str(attributes["installed_size"])
+    return {
+        **_file(ids, row),
+        **{name: attributes[name] for name in _ATTRIBUTES},
+        "signing_keys": None,
+        "metadata_sha256": metadata_sha256(row["stanza"]),
+    }
+
+
+def _file(ids: UnitIds, row: Row) -> dict[str, Any]:
+    """Of a unit of one file."""
     is_stored = row["artifact"] is not None
     return {
         "artifact": _artifact_href(ids, row["artifact"]),
         "relative_path": row["relative_path"],
         # As in Pulp, the checksums are the artifact's: null while it is not downloaded.
         **_checksums(row["sha256"].hex() if is_stored else None),
-        **{name: attributes[name] for name in _ATTRIBUTES},
-        "signing_keys": None,
-        "metadata_sha256": metadata_sha256(row["stanza"]),
     }
 
 

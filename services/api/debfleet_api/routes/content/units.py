@@ -18,7 +18,6 @@ from debfleet_api.hrefs import CONTENT, find_uuid
 from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operation, operations
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.routes.content.filters import (
-    COLUMNS,
     GIVEN,
     LINK_ORDERINGS,
     NO_IDS,
@@ -45,7 +44,10 @@ _ALL_KINDS = (
     Kind.PACKAGE_RELEASE_COMPONENT,
     Kind.SOURCE_PACKAGE,
     Kind.PACKAGE,
+    Kind.INSTALLER_PACKAGE,
+    Kind.GENERIC,
     Kind.SOURCE_INDEX,
+    Kind.INSTALLER_FILE_INDEX,
     Kind.PACKAGE_INDEX,
     Kind.RELEASE_COMPONENT,
     Kind.RELEASE_ARCHITECTURE,
@@ -176,7 +178,7 @@ def _units(tx: Tx, kind: Kind) -> Selection | None:
                 sets = (*sets, found)
             else:
                 conditions.append(sql.SQL("u.id = ANY({}::bigint[])").format(sql.Literal(found)))
-    if scope.is_empty or kind not in COLUMNS:
+    if scope.is_empty:
         return None
     return Selection(
         kind,
