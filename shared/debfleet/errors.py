@@ -311,6 +311,15 @@ class NotBuilt(FinalError):
     code = "PLP0028"
 
 
+class BadSchedule(FinalError):
+    """A schedule's cron expression or time zone is none."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field  # cron or time_zone
+        self.text = text
+
+
 class NameTaken(FinalError):
     """Another row has the name."""
 

@@ -138,12 +138,20 @@ class Tolerance:
     detail: str
 
 
+# As Pulp calls them in its resource names.
+REPOSITORY = "deb.aptrepository"
+REMOTE = "deb.aptremote"
 DISTRIBUTION = "deb.aptdistribution"
 
 
 def prn(model: str, uuid: UUID) -> str:
     """Pulp's resource name: ``prn("deb.aptrepository", …)``."""
     return f"prn:{model}:{uuid}"
+
+
+DOMAIN_UUID = UUID("cdd9bd24-4c50-4edb-a50e-8cc713222e14")
+DOMAIN = prn("core.domain", DOMAIN_UUID)
+"""There is one domain. Clients see it in what a task reserves."""
 
 
 def unit_model(kind: Kind) -> str:

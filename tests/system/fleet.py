@@ -92,9 +92,9 @@ class Fleet:
         wait_for(lambda: self._alive("content") and _listens(address), "content is served")
         return self.content_url
 
-    def start_sweep(self) -> None:
-        """Start the sweeper."""
-        self._start("sweep", "sweep")
+    def start_sweep(self, name: str = "sweep") -> None:
+        """Start a sweeper."""
+        self._start(name, "sweep")
 
     def start(self, workers: int = 1) -> Fleet:
         """An API, a sweeper and some workers."""

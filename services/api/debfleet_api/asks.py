@@ -3,7 +3,8 @@
 What a task's args hold, by its kind (the worker reads them as ``Job.task_args``):
 
 =============== ====================================================================
-sync            repository, remote (ids), mirror, optimize
+sync            repository, remote (ids), mirror, optimize; publish (of a schedule: what of the
+                publication differs from the defaults)
 change          table, action, uuid, values (``debfleet.changes``)
 modify          repository (id), base_version (number or null), add and remove (lists of
                 [kind, id, list]; remove may be "*"), overwrite
@@ -39,10 +40,10 @@ from debfleet.db import tasks
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import Asked, NewTask
 from debfleet.errors import DistributionClash, NameTaken
-from debfleet.model import DISTRIBUTION, Ring, prn
+from debfleet.model import DISTRIBUTION, DOMAIN, REMOTE, REPOSITORY, Ring, prn
 from debfleet_api.answers import answer
 from debfleet_api.errors import Refusal, field_errors
-from debfleet_api.hrefs import DOMAIN, REMOTE, REPOSITORY, TASK, href
+from debfleet_api.hrefs import TASK, href
 from debfleet_api.receiving import recorded
 from debfleet_api.state import api, current_user
 

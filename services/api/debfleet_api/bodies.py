@@ -162,14 +162,16 @@ def read_text(value: Any, most: int = 1 << 20) -> str:
     return text
 
 
-def _flag(value: Any) -> bool:
-    _null(value)
+def read_flag(value: Any, name: str = "") -> bool:
+    """A boolean; ``name`` begins the text of an error, where the field is part of an object."""
+    if value is None:
+        refuse(f"{name}This field may not be null.")
     word = str(value).lower() if isinstance(value, (str, int)) else ""
     if word in _TRUE:
         return True
     if word in _FALSE:
         return False
-    refuse("Must be a valid boolean.")
+    refuse(f"{name}Must be a valid boolean.")
 
 
 def _integer(value: Any, lowest: int, highest: int = _INT_MAX) -> int:
@@ -275,7 +277,7 @@ Text = Annotated[str, Checked(read_text, _FILLED)]
 OptionalText = Annotated[str | None, Checked(_or_null(read_text), _FILLED)]
 # A Postgres index cannot hold much more than this.
 Name = Annotated[str, Checked(lambda v: read_text(v, 512), {**_FILLED, "maxLength": 512})]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Flag = Annotated[bool, BeforeValidator(lambda v: read_flag(v))]
 Natural = Annotated[
     int | None, Checked(_or_null(lambda v: _integer(v, 0)), {"minimum": 0, **_WHOLE})
 ]

@@ -22,6 +22,7 @@ _UNIQUE = {
     "a_repository_name_is_unique": "name",
     "a_distribution_name_is_unique": "name",
     "a_base_path_is_unique": "base_path",
+    "a_schedule_name_is_unique": "name",
 }
 
 

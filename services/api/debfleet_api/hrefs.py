@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from debfleet.model import DISTRIBUTION, Kind, prn
+from debfleet.model import DISTRIBUTION, DOMAIN_UUID, Kind
+from debfleet.model import DOMAIN as DOMAIN
+from debfleet.model import REMOTE as REMOTE
+from debfleet.model import REPOSITORY as REPOSITORY
 
 BASE = "/pulp/api/v3/"
 
-REPOSITORY = "deb.aptrepository"
-REMOTE = "deb.aptremote"
 VERSION = "core.repositoryversion"
 TASK = "core.task"
 WORKER = "core.appstatus"
@@ -21,11 +22,10 @@ ARTIFACT = "core.artifact"
 PUBLICATION = "deb.aptpublication"
 VERBATIM = "deb.verbatimpublication"
 SIGNING_SERVICE = "core.signingservice"
+SCHEDULE = "debfleet.schedule"
+TASK_SCHEDULE = "core.taskschedule"
 
-# There is one domain. Clients see it in what a task reserves.
-_DOMAIN_UUID = UUID("cdd9bd24-4c50-4edb-a50e-8cc713222e14")
-DOMAIN = prn("core.domain", _DOMAIN_UUID)
-ORPHANS = f"pdrn:{_DOMAIN_UUID}:orphans"
+ORPHANS = f"pdrn:{DOMAIN_UUID}:orphans"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ _ENDPOINTS: dict[str, str] = {
     "publications/deb/verbatim": VERBATIM,
     "distributions/deb/apt": DISTRIBUTION,
     "signing-services": SIGNING_SERVICE,
+    "schedules": SCHEDULE,
+    "task-schedules": TASK_SCHEDULE,
     "uploads": "core.upload",
     "task-groups": "core.taskgroup",
     "acs/deb/deb": "deb.aptalternatecontentsource",

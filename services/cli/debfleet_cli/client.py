@@ -125,6 +125,10 @@ class Api:
         """Change an object; the answer may be ``{"task": …}``."""
         return self._send("PATCH", path, json=body)
 
+    def delete(self, path: str) -> None:
+        """Delete an object that goes at once."""
+        self._send("DELETE", path)
+
     def ask(self, path: str, body: Body, key: str = "") -> str:
         """Start a task, once even if the connection breaks; returns the task's href.
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "rollback": ("rollback", "serve an earlier version at a base path again"),
     "keys": ("keys", "make, import, list, export and remove keys that sign what is published"),
     "signing-service": ("signing_service", "let a script sign what is published"),
+    "schedule": ("schedule", "sync repositories at set times"),
     "demo": ("demo", "start debfleet, make a small upstream and sync it"),
     "check": ("check", "say whether the settings, the database, the broker and the store work"),
     "config": (

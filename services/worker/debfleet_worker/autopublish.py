@@ -1,4 +1,7 @@
-"""The end of a task that made a version: where its repository wants that, it publishes it too."""
+"""The end of a task that made a version: where its repository wants that, it publishes it too.
+
+So does a task that says so itself: a sync of a schedule with ``publish``.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,24 @@ def end_with_version(
         made: PRNs of what it made beside the version.
         result: What the task's result is to be.
     """
-    if version is None:
-        tasks.complete(tx, job, created=made, result=result)
-        return []
-    if not publications.get_origin(tx, repository, version.number).autopublish:
-        created = [prn("core.repositoryversion", version.id), *made]
-        tasks.complete(tx, job, created=created, result=result)
+    number = _to_publish(tx, job, repository, version)
+    if number is None:
+        created = [] if version is None else [prn("core.repositoryversion", version.id)]
+        tasks.complete(tx, job, created=[*created, *made], result=result)
         return []
     if made or result is not None:
         tasks.note_made(tx, job, made, result)
-    ask = {"repository": repository, "number": version.number, "structured": True}
+    wanted = job.task_args.get("publish") or {}
+    ask = {"repository": repository, "number": number, "structured": True, **wanted}
     return jobs.finish(tx, job, [NewJob("publish", {"ask": ask})], then=None)
+
+
+def _to_publish(tx: Tx, job: Job, repository: int, version: NewVersion | None) -> int | None:
+    """The number of the version to publish; a task that was asked to leaves none unpublished."""
+    wanted = job.task_args.get("publish")
+    if wanted is not None:
+        checkpoint = bool(wanted.get("checkpoint"))
+        return publications.find_unpublished(tx, repository, checkpoint=checkpoint)
+    if version is None or not publications.get_origin(tx, repository, version.number).autopublish:
+        return None
+    return version.number

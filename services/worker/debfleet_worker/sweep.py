@@ -17,7 +17,7 @@ import psycopg
 from debfleet import metrics
 from debfleet.bell import Bell, open_bell
 from debfleet.config import Settings
-from debfleet.db import slots, sweeps, tasks, uploads
+from debfleet.db import schedules, slots, sweeps, tasks, uploads
 from debfleet.db.connect import Database
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen
 from debfleet.model import Ring
@@ -109,6 +109,7 @@ class Sweeper:
         if not self._db.run(lambda tx: sweeps.lead(tx, _ROLE, self._process, lease)):
             return False
         self._end_lost()
+        self._run_schedules()
         # Marks of rings that nobody heard would only lengthen the pause to the next.
         if not self._bell.ring_now([]):
             self._broker_was_away = True
@@ -149,6 +150,11 @@ class Sweeper:
         expired = self._db.run(lambda tx: uploads.expire_uploads(tx, minutes))
         if expired:
             log.info("uploads.expired", extra={"uploads": len(expired)})
+
+    def _run_schedules(self) -> None:
+        """Make the tasks that are due; ``start_all`` rings them, when the broker is there."""
+        for schedule in self._db.run(schedules.list_due):
+            self._db.run(partial(schedules.run_due, id=schedule))
 
     def _ring_unrung(self) -> None:
         window = self._settings.window

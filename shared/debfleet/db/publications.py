@@ -86,6 +86,17 @@ def find_publication(tx: Tx, uuid: UUID) -> Publication | None:
     return None if row is None else Publication(**row)
 
 
+def find_unpublished(tx: Tx, repository: int, *, checkpoint: bool) -> int | None:
+    """The number of the latest version, if nothing written for apt was published of it.
+
+    Args:
+        checkpoint: Only a checkpoint publication counts.
+    """
+    values = {"repository": repository, "checkpoint": checkpoint}
+    row = tx.execute(_Q["find_unpublished"], values).fetchone()
+    return None if row is None else row["number"]
+
+
 def delete_publication(tx: Tx, uuid: UUID) -> bool:
     """Delete a publication; false: it was gone. Who served it serves the next best from now."""
     row = tx.execute(_Q["delete_publication"], {"uuid": uuid}).fetchone()

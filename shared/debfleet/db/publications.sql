@@ -1,5 +1,13 @@
 -- Publications, their files, and who serves them.
 
+-- name: find_unpublished
+-- The latest version. No row: it has a publication already (of checkpoints: one that is).
+SELECT max(v.number) AS number FROM repository_versions v
+ WHERE v.repository = %(repository)s
+HAVING NOT EXISTS (SELECT FROM publications p
+                    WHERE p.repository = %(repository)s AND p.number = max(v.number)
+                      AND p.is_complete AND p.kind = 'apt' AND (p.checkpoint OR NOT %(checkpoint)s))
+
 -- name: add_publication
 insert into publications (repository, number, kind, simple, structured, checkpoint, layout, options, made_by)
 values (%(repository)s, %(number)s, %(kind)s, %(simple)s, %(structured)s, %(checkpoint)s, %(layout)s,

@@ -44,6 +44,7 @@ PLACEHOLDERS: dict[str, str] = {
     "importers/core/pulp": "pulp_importer_href",
     "importers/core/pulp/imports": "pulp_pulp_import_href",
     "roles": "role_href",
+    "schedules": "schedule_href",
     "signing-services": "signing_service_href",
     "task-groups": "task_group_href",
     "task-schedules": "task_schedule_href",

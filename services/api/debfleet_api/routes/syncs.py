@@ -10,15 +10,14 @@ from pydantic import BeforeValidator, Field
 
 from debfleet.db import contents, repositories
 from debfleet.db.connect import Tx
-from debfleet.db.slots import scope_of
 from debfleet.db.tasks import NewTask
 from debfleet.identity import UnitId
-from debfleet.model import prn
-from debfleet.reports import FROM_THE_START
+from debfleet.model import REPOSITORY, prn
+from debfleet.syncs import Pair, new_sync
 from debfleet_api import asks
 from debfleet_api.bodies import Body, Flag, Items, OptionalText, not_built, read_body
 from debfleet_api.errors import field_errors
-from debfleet_api.hrefs import REMOTE, REPOSITORY, VERSION, find_ref
+from debfleet_api.hrefs import VERSION, find_ref
 from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.references import find_remote, find_unit
 from debfleet_api.routes.repositories import repository_row
@@ -63,23 +62,8 @@ def sync(key: str) -> Response:
         found = repositories.find_remote_row(tx, remote)
     if found is None:
         raise field_errors({"remote": ["Invalid hyperlink - Object does not exist."]})
-    args = {
-        "repository": row["id"],
-        "remote": found["id"],
-        "mirror": body.mirror,
-        "optimize": body.optimize,
-    }
-    return asks.ask(
-        NewTask(
-            kind="sync",
-            name="pulp_deb.app.tasks.synchronizing.synchronize",
-            args=args,
-            exclusive=[prn(REPOSITORY, row["uuid"])],
-            shared=[prn(REMOTE, remote)],
-            scope=scope_of(found["id"]),
-            reports=FROM_THE_START,
-        )
-    )
+    pair = Pair(row["id"], row["uuid"], found["id"], remote)
+    return asks.ask(new_sync(pair, mirror=body.mirror, optimize=body.optimize))
 
 
 @blueprint.post(f"{_PATH}modify/")

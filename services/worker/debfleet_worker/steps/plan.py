@@ -23,6 +23,7 @@ from debfleet.db.plans import RepositoryState, WantedIndex
 from debfleet.deb import paths
 from debfleet.errors import NotBuilt, NoUrl
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
+from debfleet_worker.autopublish import end_with_version
 from debfleet_worker.downloads import count_downloads, open_downloads
 from debfleet_worker.guards import Watch, check_dists
 from debfleet_worker.lease import Lease
@@ -170,9 +171,8 @@ def _finish_unchanged(tx: Tx, job: Job, remote: Remote, plan: _Plan) -> list[Rin
         # They are put into each version anew, and come to the same one.
         tasks.add_progress(tx, job.task, *reports.ASSOCIATED, done=len(plan.dists))
     _remember(tx, job, remote, plan)
-    tasks.complete(tx, job)
     log.info("sync.unchanged", extra={"dists": len(plan.dists)})
-    return []
+    return end_with_version(tx, job, job.task_args["repository"], None)
 
 
 def _finish(
