@@ -227,6 +227,13 @@ class Settings:
     upload_minutes: int = _setting(
         1440, "an upload in chunks expires when none came for so many minutes", _positive
     )
+    cleanup_hours: int = _setting(
+        24, "the pause between two cleanups that nobody asked for; 0: none", _natural
+    )
+    verify_hours: int = _setting(
+        720, "the pause between two looks, that nobody asked for, into every file of a "
+        "repository's latest version; 0: none", _natural,
+    )  # fmt: skip
     default_origin: str = _setting("debfleet", "Origin of a Release file that has no other")
     xz_preset: int = _setting(1, "how hard published indices are compressed, 0 to 9", _preset)
     allowed_content_checksums: tuple[str, ...] = _setting(

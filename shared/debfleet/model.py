@@ -151,6 +151,7 @@ def prn(model: str, uuid: UUID) -> str:
 
 DOMAIN_UUID = UUID("cdd9bd24-4c50-4edb-a50e-8cc713222e14")
 DOMAIN = prn("core.domain", DOMAIN_UUID)
+ORPHANS = f"pdrn:{DOMAIN_UUID}:orphans"  # what a cleanup claims
 """There is one domain. Clients see it in what a task reserves."""
 
 

@@ -12,11 +12,12 @@ import pytest
 from coordination import add_process, ask, claimed, rows, task_row, wait_for
 from debfleet.bell import Bell, NotifyBell, RabbitBell
 from debfleet.config import Settings
-from debfleet.db import jobs, slots, tasks
+from debfleet.db import jobs, slots, tasks, upkeep
 from debfleet.db.connect import Database
 from debfleet.db.jobs import NewJob
 from debfleet.model import Job
 from debfleet_worker.sweep import Sweeper, sweep
+from sync_flow import add_repository
 
 
 @pytest.fixture
@@ -280,3 +281,77 @@ def test_a_process_that_was_not_heard_of_for_a_day_is_forgotten(
     sweeper.run_once()
 
     assert rows(db, "select 1 from processes") == []
+
+
+# --- what nobody asks for -----------------------------------------------------------------------
+
+
+def ask_due(db: Database, sweeper: Sweeper, settings: Settings, **more: int) -> list[str]:
+    """What tasks a leading sweeper makes in its first round."""
+    before = {r["id"] for r in rows(db, "select id from tasks")}
+    Sweeper(db, sweeper._bell, replace(settings, **more), sweeper._process).run_once()  # type: ignore[arg-type]
+    after = rows(db, "select id, kind from tasks order by id")
+    return [r["kind"] for r in after if r["id"] not in before]
+
+
+def test_a_cleanup_is_asked_for_once_in_its_time(
+    db: Database, sweeper: Sweeper, settings: Settings
+) -> None:
+    fresh = ask_due(db, sweeper, settings)
+    rows(db, "update installation set created = now() - interval '25 hours' returning 1")
+
+    asked = [ask_due(db, sweeper, settings) for _ in range(2)]
+
+    assert (fresh, asked) == ([], [["orphans"], []])
+    [task] = rows(db, "select state, unblocked, args from tasks")
+    assert task["unblocked"] is not None
+    assert task["args"] == {"protection_minutes": 1440, "units": None}
+    rows(db, "update tasks set created = now() - interval '25 hours' returning 1")
+    assert ask_due(db, sweeper, settings) == []  # it is not over
+    rows(db, "update tasks set state = 'completed', finished = now() returning 1")
+    rows(db, "update tasks set idempotency_key = null returning 1")  # another day
+    assert ask_due(db, sweeper, settings) == ["orphans"]
+    assert ask_due(db, sweeper, settings, cleanup_hours=0) == []
+
+
+def test_two_sweepers_that_both_lead_ask_for_one_cleanup(
+    db: Database, sweeper: Sweeper, settings: Settings
+) -> None:
+    rows(db, "update installation set created = now() - interval '25 hours' returning 1")
+    begun = threading.Barrier(2)
+
+    def ask() -> None:
+        begun.wait()
+        db.run(lambda tx: upkeep.ask_due(tx, settings))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(rows(db, "select id from tasks")) == 1
+
+
+def test_repositories_are_looked_into_one_after_the_other(
+    db: Database, sweeper: Sweeper, settings: Settings
+) -> None:
+    made = [add_repository(db), add_repository(db), add_repository(db)]
+    for repository, days in zip(made, (40, 50, 1), strict=True):
+        rows(
+            db,
+            "insert into repository_versions (repository, number, created) "
+            "values (%s, 1, now() - make_interval(days => %s)) returning 1",
+            repository["id"],
+            days,
+        )
+    looked = []
+
+    for _ in range(4):
+        if ask_due(db, sweeper, settings):
+            [task] = rows(db, "select id, args from tasks where finished is null")
+            looked.append(task["args"]["repository"])
+            assert ask_due(db, sweeper, settings) == []  # one at a time
+            rows(db, "update tasks set state = 'completed', finished = now() returning 1")
+
+    assert looked == [made[1]["id"], made[0]["id"]]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from debfleet.model import DISTRIBUTION, DOMAIN_UUID, Kind
+from debfleet.model import DISTRIBUTION, Kind
 from debfleet.model import DOMAIN as DOMAIN
 from debfleet.model import REMOTE as REMOTE
 from debfleet.model import REPOSITORY as REPOSITORY
@@ -24,8 +24,6 @@ VERBATIM = "deb.verbatimpublication"
 SIGNING_SERVICE = "core.signingservice"
 SCHEDULE = "debfleet.schedule"
 TASK_SCHEDULE = "core.taskschedule"
-
-ORPHANS = f"pdrn:{DOMAIN_UUID}:orphans"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import psycopg
 from debfleet import metrics
 from debfleet.bell import Bell, open_bell
 from debfleet.config import Settings
-from debfleet.db import schedules, slots, sweeps, tasks, uploads
+from debfleet.db import schedules, slots, sweeps, tasks, upkeep, uploads
 from debfleet.db.connect import Database
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen
 from debfleet.model import Ring
@@ -126,6 +126,7 @@ class Sweeper:
         if self._rounds % _PRUNE_EVERY == 0:
             self._db.run(sweeps.prune)
             self._expire_uploads()
+            self._ask_due()
         self._rounds += 1
         return True
 
@@ -155,6 +156,12 @@ class Sweeper:
         """Make the tasks that are due; ``start_all`` rings them, when the broker is there."""
         for schedule in self._db.run(schedules.list_due):
             self._db.run(partial(schedules.run_due, id=schedule))
+
+    def _ask_due(self) -> None:
+        """Cleaning up and looking into what is stored: tasks like any other."""
+        for task in self._db.run(lambda tx: upkeep.ask_due(tx, self._settings)):
+            log.info("upkeep.asked", extra={"task_id": task})
+            self._ring(self._db.run(partial(tasks.start, task=task)))
 
     def _ring_unrung(self) -> None:
         window = self._settings.window

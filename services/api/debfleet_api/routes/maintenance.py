@@ -7,12 +7,10 @@ from typing import Any
 from flask import Blueprint, Response
 
 from debfleet.db import contents
-from debfleet.db.tasks import NewTask
-from debfleet.reports import CLEANED_ARTIFACTS, CLEANED_CONTENT
+from debfleet.db.upkeep import new_cleanup
 from debfleet_api import asks
 from debfleet_api.bodies import Body, Items, Minutes, read_body
 from debfleet_api.errors import field_errors
-from debfleet_api.hrefs import ORPHANS
 from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.references import find_unit
 from debfleet_api.state import api
@@ -45,12 +43,7 @@ def clean_up_as_before() -> Response:
 
 def _ask(units: list[list[int]] | None, minutes: int | None) -> Response:
     default = api().settings.orphan_protection_time
-    args = {"protection_minutes": default if minutes is None else minutes, "units": units}
-    name = "pulpcore.app.tasks.orphan.orphan_cleanup"
-    reports = (CLEANED_CONTENT, CLEANED_ARTIFACTS)
-    return asks.ask(
-        NewTask(kind="orphans", name=name, args=args, exclusive=[ORPHANS], reports=reports)
-    )
+    return asks.ask(new_cleanup(default if minutes is None else minutes, units))
 
 
 def _units(values: list[Any] | None) -> list[list[int]] | None:

@@ -12,6 +12,7 @@ from psycopg import sql
 from debfleet.db import contents, distributions, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
+from debfleet.db.upkeep import new_repair
 from debfleet.model import Kind, Version, prn
 from debfleet_api import asks
 from debfleet_api.answers import answer, chosen_fields
@@ -115,19 +116,8 @@ def repair_version(key: str, number: str) -> Response:
     """202 and a task."""
     version = _version(key, number)
     body = read_body(RepairBody)
-    args = {
-        "repository": version.repository,
-        "number": version.number,
-        "verify_checksums": body.verify_checksums,
-    }
-    return asks.ask(
-        NewTask(
-            kind="repair",
-            name="pulpcore.app.tasks.repository.repair_version",
-            args=args,
-            shared=[prn(REPOSITORY, version.repository_uuid)],
-        )
-    )
+    at = (version.repository, version.repository_uuid, version.number)
+    return asks.ask(new_repair(*at, verify_checksums=body.verify_checksums))
 
 
 def render_versions(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
