@@ -15,6 +15,7 @@ from debfleet_api.hrefs import BASE
 from debfleet_api.passwords import Passwords
 from debfleet_api.receiving import add_limits
 from debfleet_api.routes import (
+    copies,
     distributions,
     docs,
     maintenance,
@@ -51,6 +52,7 @@ _BLUEPRINTS = (
     creates.blueprint,
     artifacts.blueprint,
     uploads.blueprint,
+    copies.blueprint,
 )
 
 

@@ -6,7 +6,7 @@ repository's exclusive claim. Nothing is visible before the caller commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -133,6 +133,33 @@ def modify(
         return _write(tx, repository, task, replaced, base_version=base_version)
 
 
+def take_in(
+    tx: Tx,
+    *,
+    repository: int,
+    task: int,
+    fill: Callable[[Tx], None],
+    base_number: int | None = None,
+) -> NewVersion | None:
+    """Make a version of the latest (or ``base_number``) and the sets that ``fill`` wants beside.
+
+    Raises:
+        FinalError: As ``modify``.
+    """
+    with _workspace(tx, repository) as latest:
+        base_id = _fill_base(tx, repository, latest if base_number is None else base_number)
+        fill(tx)
+        replaced = _put_together(tx, mirror=False)
+        base_version = None if base_number is None else base_id
+        return _write(tx, repository, task, replaced, base_version=base_version)
+
+
+def exists(tx: Tx, repository: int, number: int) -> bool:
+    """Whether there is such a version."""
+    at = {"repository": repository, "number": number}
+    return tx.execute(_Q["get_version_id"], at).fetchone() is not None
+
+
 def delete_version(tx: Tx, repository: int, number: int) -> None:
     """Delete one version; the others keep what they hold.
 
@@ -197,6 +224,17 @@ def _lock(tx: Tx, repository: int) -> dict[str, Any]:
     if row is None:
         raise NotFound("repository", repository)
     return row
+
+
+def _fill_base(tx: Tx, repository: int, number: int) -> UUID:
+    """What the new version starts from; its version's id."""
+    base = {"repository": repository, "number": number}
+    row = tx.execute(_Q["get_version_id"], base).fetchone()
+    if row is None:
+        raise NotFound("repository version", number)
+    tx.execute(_Q["fill_base"], base)
+    id: UUID = row["id"]
+    return id
 
 
 def _columns(units: Sequence[UnitId]) -> dict[str, list[int]]:
