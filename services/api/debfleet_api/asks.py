@@ -7,7 +7,8 @@ sync            repository, remote (ids), mirror, optimize; publish (of a schedu
                 publication differs from the defaults)
 change          table, action, uuid, values (``debfleet.changes``)
 modify          repository (id), base_version (number or null), add and remove (lists of
-                [kind, id, list]; remove may be "*"), overwrite
+                [kind, id, list]; remove may be "*"), overwrite; place ([distribution, component])
+                where packages are added to, or leave, just that
 delete_version  repository (id), number
 publish         repository (id), number, kind (apt or verbatim), simple, structured, checkpoint,
                 layout, signing_service (uuid or null), publish_upstream_release_fields

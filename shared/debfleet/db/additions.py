@@ -50,11 +50,8 @@ def add_unit(tx: Tx, kind: Kind, fields: Mapping[str, Any]) -> Added:
     return _add(tx, kind, _TABLES[kind], fields)
 
 
-def add_link(tx: Tx, package: int, component: int, *, is_loose: bool) -> UnitId:
-    """The place of a package in a component.
-
-    Args:
-        is_loose: It is kept, and can be read, without a version that holds it.
+def add_link(tx: Tx, package: int, component: int) -> UnitId:
+    """The place of a package in a component; it can be read before a version holds it.
 
     Raises:
         NotFound: One of the two is gone.
@@ -69,8 +66,7 @@ def add_link(tx: Tx, package: int, component: int, *, is_loose: bool) -> UnitId:
     tx.execute(_q["add_list"], place)
     found = tx.execute(_q["find_list"], place).fetchone()
     assert found is not None
-    if is_loose:
-        tx.execute(_q["add_loose_link"], {"list": found["id"], "package": package})
+    tx.execute(_q["add_loose_link"], {"list": found["id"], "package": package})
     return UnitId(Kind.PACKAGE_RELEASE_COMPONENT, package, found["id"])
 
 

@@ -15,11 +15,12 @@ from debfleet.identity import UnitId
 from debfleet.model import REPOSITORY, prn
 from debfleet.syncs import Pair, new_sync
 from debfleet_api import asks
-from debfleet_api.bodies import Body, Flag, Items, OptionalText, not_built, read_body
+from debfleet_api.bodies import Body, Flag, Items, OptionalText, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import VERSION, find_ref
 from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.references import find_remote, find_unit
+from debfleet_api.routes.content.creates import Word
 from debfleet_api.routes.repositories import repository_row
 from debfleet_api.state import api
 
@@ -44,8 +45,8 @@ class ModifyBody(Body, title="AptRepositoryAddRemoveContent"):
     remove_content_units: Items = Field(default_factory=list)
     base_version: OptionalText = None
     overwrite: Flag = True
-    distribution: Annotated[str | None, not_built(None)] = None
-    component: Annotated[str | None, not_built(None)] = None
+    distribution: Word | None = None
+    component: Word | None = None
 
 
 @blueprint.post(f"{_PATH}sync/")
@@ -88,6 +89,8 @@ def modify(key: str) -> Response:
         "remove": "*" if everything else [_packed(u) for u in removed],
         "overwrite": body.overwrite,
     }
+    if body.distribution is not None or body.component is not None:
+        args["place"] = [body.distribution or "pulp", body.component or "default"]
     if base is not None and base[0] != row["id"]:
         text = "The base version must be one of this repository's."
         raise field_errors({"base_version": [text]})

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from debfleet.db import additions, installation, jobs, uploads, versions
+from debfleet.db import additions, installation, jobs, placements, uploads, versions
 from debfleet.db.additions import Added
 from debfleet.db.connect import Tx
 from debfleet.deb.debfile import UDEB_SECTION, index_stanza, read_deb
 from debfleet.deb.packages import PackageStanza
-from debfleet.deb.paths import base_architecture
 from debfleet.errors import DebfleetError, MalformedFile
 from debfleet.identity import UnitId
-from debfleet.model import Job, Kind, Ring, prn, unit_model
+from debfleet.model import Job, Ring, prn, unit_model
 from debfleet_worker.autopublish import end_with_version
 from debfleet_worker.incoming import Incoming, incoming_file, record
 from debfleet_worker.lease import Lease
@@ -67,37 +66,21 @@ def _finish(worker: Worker, tx: Tx, job: Job, file: Incoming, package: PackageSt
     structure: list[Added] = []
     version = None
     if args["repository"] is not None:
-        place, structure = _place(tx, args, added.unit, package)
+        placed = placements.place_packages(
+            tx, [added.unit], args["distribution"], args["component"]
+        )
+        structure = placed.structure
         version = versions.modify(
             tx,
             repository=args["repository"],
             task=job.task,
-            add=[added.unit, place, *(s.unit for s in structure)],
+            add=[added.unit, *placed.links, *(s.unit for s in structure)],
             remove=[],
             overwrite=args["overwrite"],
         )
     made = unit_names(tx, [added.unit, *(s.unit for s in structure if s.is_new)])
     result = {"unit": [int(added.unit.kind), added.unit.id, 0]}
     return end_with_version(tx, job, args["repository"] or 0, version, made, result)
-
-
-def _place(
-    tx: Tx, args: Mapping[str, Any], unit: UnitId, package: PackageStanza
-) -> tuple[UnitId, list[Added]]:
-    """The package's link to its component, and what the link needs around it."""
-    distribution = args["distribution"]
-    component = additions.add_unit(
-        tx,
-        Kind.RELEASE_COMPONENT,
-        {"distribution": distribution, "component": args["component"]},
-    )
-    structure = [component]
-    if package.architecture != "all":
-        base, variant = base_architecture(package.architecture)
-        fields = {"distribution": distribution, "architecture": package.architecture}
-        fields |= {"base_architecture": base, "variant_architecture": variant}
-        structure.append(additions.add_unit(tx, Kind.RELEASE_ARCHITECTURE, fields))
-    return additions.add_link(tx, unit.id, component.unit.id, is_loose=False), structure
 
 
 def unit_names(tx: Tx, units: list[UnitId]) -> list[str]:

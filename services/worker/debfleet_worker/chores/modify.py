@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from debfleet.db import jobs, versions
+from debfleet.db import jobs, placements, repositories, units, versions
 from debfleet.db.connect import Tx
 from debfleet.identity import UnitId
 from debfleet.model import Job, Kind, Ring
@@ -28,11 +29,14 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     remove: list[UnitId] | Literal["*"] = "*"
     if args["remove"] != "*":
         remove = [read_unit(packed) for packed in args["remove"]]
+    add = [read_unit(packed) for packed in args["add"]]
+    if args.get("place") is not None:
+        add, remove = _in_place(tx, args, add, remove)
     version = versions.modify(
         tx,
         repository=args["repository"],
         task=job.task,
-        add=[read_unit(packed) for packed in args["add"]],
+        add=add,
         remove=remove,
         base_number=args["base_version"],
         overwrite=args["overwrite"],
@@ -43,6 +47,25 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         log.info("version.made", extra={"number": version.number})
     # The task's result is the version: the API shows it as it is when it is asked.
     return end_with_version(tx, job, args["repository"], version)
+
+
+def _in_place(
+    tx: Tx,
+    args: Mapping[str, Any],
+    add: Sequence[UnitId],
+    remove: Sequence[UnitId] | Literal["*"],
+) -> tuple[list[UnitId], list[UnitId] | Literal["*"]]:
+    """What is added is put into a component of a distribution, what is removed leaves that one."""
+    units.lock_content(tx)
+    placed = placements.place_packages(tx, add, *args["place"])
+    added = [*add, *placed.links, *(s.unit for s in placed.structure)]
+    if remove == "*":
+        return added, "*"
+    number = args["base_version"]
+    if number is None:
+        number = repositories.get_repository(tx, args["repository"]).latest
+    at = (args["repository"], number)
+    return added, placements.displace_packages(tx, remove, at, *args["place"])
 
 
 def read_unit(packed: list[Any]) -> UnitId:

@@ -236,7 +236,7 @@ def create_link() -> Response:
 def _link(tx: Tx, body: LinkBody) -> dict[str, Any]:
     package = _unit(tx, "package", body.package, Kind.PACKAGE)
     component = _unit(tx, "release_component", body.release_component, Kind.RELEASE_COMPONENT)
-    link = additions.add_link(tx, package.id, component.id, is_loose=True)
+    link = additions.add_link(tx, package.id, component.id)
     row = contents.find_unit(tx, link)
     if row is None:
         raise NotFound("link", link.id)
