@@ -25,6 +25,8 @@ HELLO = make_deb("hello", "1.0", "amd64", fields={"Depends": "libc6", "Section":
 COMPONENTS = f"{V3}content/deb/release_components/"
 ARCHITECTURES = f"{V3}content/deb/release_architectures/"
 RELEASES = f"{V3}content/deb/releases/"
+INSTALLER = f"{V3}content/deb/installer_packages/"
+GENERIC = f"{V3}content/deb/generic_contents/"
 LINKS = f"{V3}content/deb/package_release_components/"
 BROKEN = broken_debs()
 # The reader of .deb files is tested with all of them.
@@ -187,10 +189,30 @@ def test_a_broken_package_fails_the_task_with_its_name_and_the_reason(
     assert latest(shared, repository).endswith("/versions/0/")
 
 
-def test_an_installer_package_is_no_package(desk: Desk) -> None:
+def test_an_installer_package_is_no_package_and_the_other_way_round(desk: Desk) -> None:
     udeb = make_deb("x", "1", "amd64", fields={"Section": "debian-installer"})
+    repository = desk.api.repository()
 
-    assert "installer package" in desk.failure(desk.form(PACKAGES, udeb))
+    assert "an installer package" in desk.failure(desk.form(PACKAGES, udeb))
+    assert "no installer package" in desk.failure(desk.form(INSTALLER, HELLO))
+    made = desk.done(desk.form(INSTALLER, udeb, repository=repository["pulp_href"]))
+
+    assert made["result"]["relative_path"] == "pool/x/x/x_1_amd64.udeb"
+    assert present(desk, latest(desk, repository)) == {"deb.installer_package": 1}
+    assert (desk.api.get(PACKAGES).json or {})["count"] == 0
+
+
+def test_any_file_may_be_content_at_a_path(desk: Desk) -> None:
+    repository = desk.api.repository()
+    fields = {"repository": repository["pulp_href"], "relative_path": "extras/notes.txt"}
+
+    made = desk.done(desk.form(GENERIC, b"some notes", **fields))
+    again = desk.done(desk.form(GENERIC, b"some notes", **fields))
+
+    assert made["result"]["relative_path"] == "extras/notes.txt"
+    assert again["created_resources"] == [made["result"]["pulp_href"]]
+    assert present(desk, latest(desk, repository)) == {"deb.generic": 1}
+    assert list(refused(desk.form(GENERIC, b"x"))) == ["relative_path"]
 
 
 def test_what_is_refused_is_cleaned_up(desk: Desk, store: Store) -> None:

@@ -18,8 +18,9 @@ repair          repository (id), number, verify_checksums
 orphans         protection_minutes, units (list of [kind, id, list] or null)
 purge           finished_before (ISO time), states
 commit          upload (uuid), sha256 (hex)
-add_package     name (for messages), source ({artifact (hex), size}, {upload (uuid)} or {url}),
-                relative_path (or null), repository (id or null), distribution, component, overwrite
+add_file        kind, name (for messages), source ({artifact (hex), size}, {upload (uuid)} or
+                {url}), relative_path (or null), repository (id or null), overwrite; of packages
+                distribution and component
 copy            entries ([{source (repository id), number, target (repository id), base_number (or
                 null), units (list of [kind, id, list] or null)}]), structured
 add_unit        unit ({kind, fields}), repository (id or null), overwrite

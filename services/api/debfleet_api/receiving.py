@@ -31,6 +31,8 @@ FILE_ENDPOINTS = frozenset(
         "artifacts.create_artifact",
         "uploads.put_chunk",
         "creates.create_package",
+        "creates.create_installer_package",
+        "creates.create_generic",
     }
 )
 """What takes a file in a form; elsewhere a file is a field that nobody expects."""

@@ -121,6 +121,18 @@ class Api:
         """Make an object."""
         return self._send("POST", path, json=body)
 
+    def put_chunk(self, upload: str, start: int, chunk: bytes, size: int) -> None:
+        """Send a part of a file; again if the connection breaks, which does no harm."""
+        headers = {"Content-Range": f"bytes {start}-{start + len(chunk) - 1}/{size}"}
+        for attempt in range(1, _ASKING_TRIES + 1):
+            try:
+                self._send("PUT", upload, headers=headers, files={"file": ("chunk", chunk)})
+                return
+            except Unreachable:
+                if attempt == _ASKING_TRIES:
+                    raise
+                time.sleep(0.5 * attempt)
+
     def patch(self, path: str, body: Body) -> Body:
         """Change an object; the answer may be ``{"task": …}``."""
         return self._send("PATCH", path, json=body)
@@ -203,10 +215,13 @@ class Api:
         params: Mapping[str, str | int] | None = None,
         json: Body | None = None,
         headers: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes]] | None = None,
     ) -> Body:
         url = self.access.url + path
         try:
-            answer = self._http.request(method, url, params=params, json=json, headers=headers)
+            answer = self._http.request(
+                method, url, params=params, json=json, headers=headers, files=files
+            )
         except httpx.TransportError as e:
             raise Unreachable(
                 f"the API at {self.access.url} cannot be reached: {e or type(e).__name__}"

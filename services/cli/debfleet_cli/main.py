@@ -19,6 +19,7 @@ from debfleet.errors import ConfigError, DebfleetError
 COMMANDS = {
     "up": ("supervise", "run everything on this machine, with an embedded Postgres"),
     "sync": ("sync", "bring a repository to what its upstream offers, and watch it"),
+    "upload": ("upload", "add packages of your own to a repository"),
     "publish": ("publish", "make a repository ready for apt, and serve it at a base path"),
     "sources": ("sources", "print what a machine needs to use a base path: a .sources file"),
     "rollback": ("rollback", "serve an earlier version at a base path again"),

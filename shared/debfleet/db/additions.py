@@ -9,7 +9,7 @@ from typing import Any
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
-from debfleet.db.units import lock_content, same_key
+from debfleet.db.units import PACKAGES, UDEBS, lock_content, same_key
 from debfleet.deb.packages import PackageStanza
 from debfleet.deb.stanza import to_bytes
 from debfleet.errors import NotFound
@@ -33,15 +33,25 @@ class Added:
     is_new: bool
 
 
-def add_package(tx: Tx, stanza_key: bytes, package: PackageStanza) -> Added:
-    """The package that an index with this stanza would list."""
+def add_package(tx: Tx, stanza_key: bytes, package: PackageStanza, kind: Kind) -> Added:
+    """The package that an index with this stanza would list; of systems or of the installer."""
     lock_content(tx)
-    digest = hashlib.blake2b(to_bytes(package.stanza), digest_size=16, key=stanza_key)
+    form = UDEBS if kind == Kind.INSTALLER_PACKAGE else PACKAGES
+    digest = hashlib.blake2b(
+        to_bytes(package.stanza), digest_size=16, key=stanza_key, person=form.person
+    )
     key = same_key(
         package.name, package.version, package.architecture, package.architecture_variant
     )
     values = package._asdict() | {"digest": digest.hexdigest(), "same_key": key}
-    return _add(tx, Kind.PACKAGE, "package", values)
+    return _add(tx, kind, "package", values | {"kind": int(kind)})
+
+
+def add_generic(tx: Tx, relative_path: str, sha256: bytes, size: int) -> Added:
+    """A file that no index lists, at a path."""
+    lock_content(tx)
+    values = {"relative_path": relative_path, "sha256": sha256, "size": size}
+    return _add(tx, Kind.GENERIC, "generic", values)
 
 
 def add_unit(tx: Tx, kind: Kind, fields: Mapping[str, Any]) -> Added:

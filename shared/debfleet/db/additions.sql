@@ -2,9 +2,9 @@
 -- cleanup leaves it for a while.
 
 -- name: add_package
-insert into packages (digest, name, version, architecture, architecture_variant, source, section,
+insert into packages (digest, kind, name, version, architecture, architecture_variant, source, section,
                       priority, multi_arch, relative_path, size, sha256, same_key, stanza)
-select %(digest)s, %(name)s, %(version)s, %(architecture)s, %(architecture_variant)s, %(source)s,
+select %(digest)s, %(kind)s, %(name)s, %(version)s, %(architecture)s, %(architecture_variant)s, %(source)s,
        %(section)s, %(priority)s, %(multi_arch)s, %(relative_path)s, %(size)s, %(sha256)s,
        %(same_key)s, %(stanza)s
  where not exists (select from packages where digest = %(digest)s)
@@ -73,3 +73,15 @@ update release_components set last_wanted = now() where id = %(component)s
 
 -- name: add_loose_link
 insert into loose_links (list, package) values (%(list)s, %(package)s) on conflict do nothing
+
+-- name: add_generic
+insert into generic_contents (relative_path, sha256, size)
+select %(relative_path)s, %(sha256)s, %(size)s
+ where not exists (select from generic_contents
+                    where sha256 = %(sha256)s and texts_key(relative_path) = texts_key(%(relative_path)s))
+    on conflict do nothing
+
+-- name: find_generic
+update generic_contents set last_wanted = now()
+ where sha256 = %(sha256)s and texts_key(relative_path) = texts_key(%(relative_path)s)
+returning id

@@ -33,10 +33,10 @@ with held as materialized (
   select c.list, c.chunk, c.bits, l.kind, l.release_component, l.index_architecture
     from repository_chunks c join content_lists l on l.id = c.list
    where c.repository = %(source)s and c.added <= %(number)s
-     and (c.removed is null or c.removed > %(number)s) and l.kind in (8, 9, 10, 11, 13)),
+     and (c.removed is null or c.removed > %(number)s) and l.kind in (8, 9, 10, 11, 13, 14)),
 picked as materialized (
   select link_kind(l.kind) as kind, m.chunk, bit_or(m.bits) as bits
-    from masks m join content_lists l on l.id = m.list and l.kind in (1, 12)
+    from masks m join content_lists l on l.id = m.list and l.kind in (1, 2, 12)
    group by 1, 2),
 links as materialized (
   select h.list, h.chunk, h.bits & p.bits as bits, h.release_component, h.index_architecture

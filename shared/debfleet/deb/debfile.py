@@ -52,16 +52,19 @@ def read_deb(file: BinaryIO, size: int) -> Deb:
     return Deb(control, stanza_fields(to_text(control)))
 
 
-def index_stanza(deb: Deb, *, relative_path: str | None, size: int, sha256: bytes) -> PackageStanza:
+def index_stanza(
+    deb: Deb, *, relative_path: str | None, size: int, sha256: bytes, suffix: str = "deb"
+) -> PackageStanza:
     """The stanza of an index that lists it.
 
     Args:
         relative_path: Where it is to lie; none: ``default_path``.
+        suffix: deb, or udeb for a package of the installer.
 
     Raises:
         MalformedFile: Its fields are none of a package, or the path is another package's.
     """
-    default = default_path(deb)
+    default = default_path(deb, suffix)
     if relative_path is not None:
         _check_path(relative_path, default)
     lines = [
@@ -78,7 +81,7 @@ def index_stanza(deb: Deb, *, relative_path: str | None, size: int, sha256: byte
         raise MalformedFile(str(e)) from None
 
 
-def default_path(deb: Deb) -> str:
+def default_path(deb: Deb, suffix: str = "deb") -> str:
     """Where a package lies unless its maker says otherwise: ``pool/h/hello/hello_1.0_all.deb``.
 
     Raises:
@@ -90,7 +93,7 @@ def default_path(deb: Deb) -> str:
     source = package
     if find_field(deb.fields, "Source"):
         source = _part(deb, "Source", _SOURCE).partition("(")[0].rstrip()
-    return f"pool/{pool_prefix(source)}/{source}/{package}_{version}_{architecture}.deb"
+    return f"pool/{pool_prefix(source)}/{source}/{package}_{version}_{architecture}.{suffix}"
 
 
 # --- the fields -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from debfleet_worker.chores import (
-    add_package,
+    add_file,
     add_unit,
     change,
     commit,
@@ -20,7 +20,7 @@ from debfleet_worker.chores import (
 from debfleet_worker.worker import Step
 
 CHORES: Final[Mapping[str, Step]] = {
-    "add_package": add_package.run,
+    "add_file": add_file.run,
     "add_unit": add_unit.run,
     "change": change.run,
     "commit": commit.run,

@@ -10,7 +10,7 @@ from debfleet.db.connect import Tx
 from debfleet.deb.paths import base_architecture
 from debfleet.model import Job, Kind, Ring
 from debfleet_worker.autopublish import end_with_version
-from debfleet_worker.chores.add_package import unit_names
+from debfleet_worker.chores.add_file import what_was_made
 from debfleet_worker.lease import Lease
 from debfleet_worker.worker import Worker
 
@@ -45,9 +45,8 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
             remove=[],
             overwrite=args["overwrite"],
         )
-    made = unit_names(tx, [added.unit, *(o.unit for o in others if o.is_new)])
+    made, result = what_was_made(tx, added, others)
     log.info("unit.added", extra={"unit_kind": kind.name.lower(), "is_new": added.is_new})
-    result = {"unit": [int(kind), added.unit.id, 0]}
     return end_with_version(tx, job, args["repository"] or 0, version, made, result)
 
 

@@ -110,8 +110,8 @@ class UnitBody(Body):
     pulp_labels: Annotated[Labels, not_built({})] = Field(default_factory=dict)
 
 
-class PackageBody(UnitBody):
-    """A file, from one of four places, and where it is to go."""
+class FileBody(UnitBody):
+    """A file, from one of four places."""
 
     file: FormFile | None = None
     file_url: Annotated[str | None, BeforeValidator(_read_file_url)] = None
@@ -119,6 +119,11 @@ class PackageBody(UnitBody):
     artifact: Annotated[tuple[str, int] | None, BeforeValidator(_read_artifact)] = None
     downloader_config: Annotated[None, not_built(None)] = None
     relative_path: Annotated[str | None, BeforeValidator(_read_path)] = None
+
+
+class PackageBody(FileBody):
+    """A package, and where it is to go."""
+
     distribution: Word | None = None
     component: Word | None = None
 
@@ -164,23 +169,26 @@ class LinkBody(UnitBody):
 def create_package() -> Response:
     """202 and a task, which reads the package; its file is stored by then."""
     body = read_body(PackageBody, read_only=_READ_ONLY)
-    given = body.given()
-    if len([name for name in _SOURCES if given.get(name) is not None]) != 1:
-        text = "Exactly one of 'file', 'file_url', 'upload' or 'artifact' must be specified."
-        raise field_errors({"non_field_errors": [text]})
-    name, source, exclusive = _source(body)
-    args = {"name": name, "source": source, "relative_path": body.relative_path}
-    args |= {"distribution": body.distribution or _DISTRIBUTION}
-    args |= {"component": body.component or _COMPONENT}
+    place = {
+        "distribution": body.distribution or _DISTRIBUTION,
+        "component": body.component or _COMPONENT,
+    }
+    return _create_of_file(Kind.PACKAGE, body, place)
 
-    def keep(tx: Tx, task: int) -> None:
-        if "artifact" not in source:
-            return
-        digest, size = bytes.fromhex(source["artifact"]), source["size"]
-        uploads.record_file(tx, digest, size, lambda: is_stored(digest))
-        uploads.claim_stored(tx, task, digest, size)
 
-    return asks.ask(_task("add_package", body, args, exclusive), keep)
+@blueprint.post(f"{_PATH}installer_packages/")
+def create_installer_package() -> Response:
+    """202 and a task, as for packages."""
+    return _create_of_file(Kind.INSTALLER_PACKAGE, read_body(FileBody, read_only=_READ_ONLY), {})
+
+
+@blueprint.post(f"{_PATH}generic_contents/")
+def create_generic() -> Response:
+    """202 and a task."""
+    body = read_body(FileBody, read_only=_READ_ONLY)
+    if body.relative_path is None:
+        raise field_errors({"relative_path": ["This field is required."]})
+    return _create_of_file(Kind.GENERIC, body, {})
 
 
 @blueprint.post(f"{_PATH}releases/")
@@ -250,7 +258,26 @@ def _unit(tx: Tx, field: str, value: str, kind: Kind) -> UnitId:
     return unit
 
 
-def _source(body: PackageBody) -> tuple[str, dict[str, Any], list[str]]:
+def _create_of_file(kind: Kind, body: FileBody, place: Mapping[str, str]) -> Response:
+    given = body.given()
+    if len([name for name in _SOURCES if given.get(name) is not None]) != 1:
+        text = "Exactly one of 'file', 'file_url', 'upload' or 'artifact' must be specified."
+        raise field_errors({"non_field_errors": [text]})
+    name, source, exclusive = _source(body)
+    args: dict[str, Any] = {"kind": int(kind), "name": name, "source": source}
+    args |= {"relative_path": body.relative_path, **place}
+
+    def keep(tx: Tx, task: int) -> None:
+        if "artifact" not in source:
+            return
+        digest, size = bytes.fromhex(source["artifact"]), source["size"]
+        uploads.record_file(tx, digest, size, lambda: is_stored(digest))
+        uploads.claim_stored(tx, task, digest, size)
+
+    return asks.ask(_task("add_file", body, args, exclusive), keep)
+
+
+def _source(body: FileBody) -> tuple[str, dict[str, Any], list[str]]:
     """What the file is called in messages, where the task finds it, and what it takes with it."""
     if body.file is not None:
         size = body.file.size

@@ -1,0 +1,62 @@
+"""Packages of one's own: uploaded, published, and installed by apt, on whole processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import servers
+from archive.debs import make_deb
+from debfleet_cli.apt_client import AptClient
+from debfleet_cli.client import REPOSITORIES
+from system.fleet import Fleet
+from system.publishing import (
+    clean_update,
+    distribute,
+    need_apt,
+    new_key,
+    publish,
+    serving_fleet,
+)
+
+
+@pytest.fixture(scope="module")
+def fleet(postgres: servers.PostgresForTests, template_url: str) -> Iterator[Fleet]:
+    with serving_fleet(postgres, template_url) as running:
+        yield running
+
+
+def test_apt_gets_what_was_uploaded_byte_by_byte(fleet: Fleet, tmp_path: Path) -> None:
+    need_apt()
+    debs = {
+        "hello_1.0_amd64.deb": make_deb("hello", "1.0", "amd64", fields={"Depends": "lib"}),
+        "lib_2.0_all.deb": make_deb("lib", "2.0", "all", encoding="zst", payload_size=200_000),
+    }
+    for name, body in debs.items():
+        (tmp_path / name).write_bytes(body)
+    broken = tmp_path / "broken.deb"
+    broken.write_bytes(debs["hello_1.0_amd64.deb"][:300])
+    flags = ("--repository", "ours", "--distribution", "bookworm", "--component", "main")
+    files = [str(tmp_path / name) for name in debs]
+
+    refused = fleet.command("upload", *files, str(broken), *flags, "--json", status=1)
+    said = json.loads(fleet.command("upload", *files, *flags, "--json"))
+    again = fleet.command("upload", *files, *flags)
+
+    assert "broken.deb: [PLP0001]" in json.loads(refused)["error"]
+    assert said["version"]["number"] == 1
+    assert "unchanged: ours holds them already" in again
+    with fleet.client() as api:
+        repository = api.find(REPOSITORIES, "ours")
+        assert repository is not None
+        service = new_key(fleet, api, "uploads")
+        publication = publish(api, repository, signing_service=service["pulp_href"])
+        served = distribute(api, "ours", publication=publication["pulp_href"])
+    client = AptClient(tmp_path / "apt")
+    client.add_source("ours", served["base_url"], "bookworm", "main", key=service["public_key"])
+    clean_update(client)
+    installed = {file.read_bytes() for file in client.install_download_only("hello")}
+    assert installed == set(debs.values())
