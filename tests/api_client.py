@@ -32,10 +32,11 @@ def a_name() -> str:
 
 
 class ApiClient:
-    """Calls as admin; answers are werkzeug's."""
+    """Calls as admin, or as another user; answers are werkzeug's."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, username: str = "admin", password: str = PASSWORD) -> None:
         self.app = app
+        self._auth = (username, password)
         self.plain: FlaskClient = app.test_client()
 
     @property
@@ -45,7 +46,7 @@ class ApiClient:
         return found
 
     def get(self, path: str, **more: Any) -> TestResponse:
-        return self.plain.get(path, auth=("admin", PASSWORD), **more)
+        return self.plain.get(path, auth=self._auth, **more)
 
     def post(self, path: str, body: Any = None, **more: Any) -> TestResponse:
         return self._send("POST", path, body, more)
@@ -62,7 +63,7 @@ class ApiClient:
     def _send(self, method: str, path: str, body: Any, more: dict[str, Any]) -> TestResponse:
         if body is not None:
             more["json"] = body
-        return self.plain.open(path, method=method, auth=("admin", PASSWORD), **more)
+        return self.plain.open(path, method=method, auth=self._auth, **more)
 
     def repository(self, **fields: Any) -> dict[str, Any]:
         """A new repository."""

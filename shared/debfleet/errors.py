@@ -399,3 +399,10 @@ class NotFound(DebfleetError):
     def __init__(self, what: str, key: object = None) -> None:
         super().__init__(f"no {what}" if key is None else f"no {what} {key}")
         self.what = what
+
+
+class TooManyLogins(DebfleetError):
+    """So many passwords are being checked that this one cannot be; later it can."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many logins at once; try again.")

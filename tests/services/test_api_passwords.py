@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from debfleet.db.users import User
-from debfleet_api.passwords import Passwords
+from debfleet.passwords import Passwords
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

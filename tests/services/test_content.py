@@ -6,6 +6,7 @@ import hashlib
 import re
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,12 +15,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from argon2 import PasswordHasher
 
 from archive.build import write_archive
 from archive.model import Archive, Dist, Pkg
 from archive.upstream import Upstream
 from debfleet.config import Settings
-from debfleet.db import processes
+from debfleet.db import access, processes
+from debfleet.db.access import Holders
 from debfleet.db.connect import Database
 from debfleet.deb.stanza import stanza_fields
 from debfleet.store import Store
@@ -455,13 +458,6 @@ def test_a_distribution_whose_publication_is_not_made_yet_serves_nothing(world: 
         assert world.site.get(path).status == 404
 
 
-def test_a_guarded_distribution_is_refused(world: World) -> None:
-    with world.db.transaction() as tx:
-        tx.execute("update distributions set content_guard = gen_random_uuid()")
-
-    assert world.site.get("debian/dists/stable/Release").status == 403
-
-
 def test_other_methods_are_refused(world: World) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         reply = world.site.get("debian/dists/stable/Release", method)
@@ -608,3 +604,55 @@ def test_a_running_service_is_seen(world: World) -> None:
             return [row["kind"] for row in processes.list_online(tx)]
 
     until(lambda: "content" in online(), "no heartbeat")
+
+
+# --- guards ---------------------------------------------------------------------------------------
+
+
+def _guard(world: World, **values: str | None) -> None:
+    """Give the distribution a guard of its own."""
+    none = dict.fromkeys(("description", "header_name", "header_value"))
+    with world.db.transaction() as tx:
+        row = access.add_guard(tx, {**none, "name": "g", **values})
+        tx.execute("update distributions set content_guard = %s", (row["uuid"],))
+
+
+def test_a_header_guard_asks_for_just_its_value(world: World) -> None:
+    _guard(world, kind="header", header_name="X-Key", header_value="open sesame")
+
+    assert world.site.get(f"debian/{A_PATH}").status == 403
+    assert world.site.get(f"debian/{A_PATH}", X_Key="open").status == 403
+    passed = world.site.get(f"debian/{A_PATH}", X_Key="open sesame")
+    assert passed.status == 200
+    assert passed.headers["cache-control"] == "private, no-cache"
+    assert world.site.get("debian/dists/", X_Key="open sesame").status == 200
+
+
+def test_an_rbac_guard_asks_for_a_login_and_the_downloader_role(world: World) -> None:
+    _guard(world, kind="rbac")
+    password = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("sesame")
+    with world.db.transaction() as tx:
+        user = access.add_user_row(
+            tx,
+            {
+                "username": "ada", "password_hash": password, "first_name": "", "last_name": "",
+                "email": "", "is_staff": False, "is_active": True,
+            },
+        )  # fmt: skip
+    login = {"Authorization": "Basic " + b64encode(b"ada:sesame").decode()}
+    wrong = {"Authorization": "Basic " + b64encode(b"ada:wrong").decode()}
+
+    anonymous = world.site.get(f"debian/{A_PATH}")
+    assert (anonymous.status, anonymous.headers["www-authenticate"]) == (
+        401,
+        'Basic realm="content"',
+    )
+    assert world.site.get(f"debian/{A_PATH}", **wrong).status == 401
+    assert world.site.get(f"debian/{A_PATH}", Authorization="Basic %%%").status == 401
+    assert world.site.get(f"debian/{A_PATH}", **login).status == 403
+    with world.db.transaction() as tx:
+        role = access.find_role_named(tx, "core.rbaccontentguard_downloader")
+        assert role is not None
+        access.add_grants(tx, role["id"], Holders([user["id"]], []), None)
+    assert world.site.get(f"debian/{A_PATH}", **login).status == 200
+    assert world.site.get("debian/dists/stable/Release", **login).status == 200

@@ -7,13 +7,14 @@ from flask import Flask
 from debfleet.bell import open_bell
 from debfleet.config import Settings
 from debfleet.db.connect import Database
+from debfleet.passwords import Passwords
 from debfleet.sealed import sealer_of
 from debfleet_api.auth import authenticate
 from debfleet_api.conventions import add_conventions
 from debfleet_api.errors import add_error_table
 from debfleet_api.hrefs import BASE
-from debfleet_api.passwords import Passwords
 from debfleet_api.receiving import add_limits
+from debfleet_api.permissions import authorise
 from debfleet_api.routes import (
     copies,
     distributions,
@@ -31,6 +32,7 @@ from debfleet_api.routes import (
     versions,
     workers,
 )
+from debfleet_api.routes.access import grants, groups, guards, roles, users
 from debfleet_api.routes.content import artifacts, creates, units
 from debfleet_api.state import Api
 
@@ -53,6 +55,11 @@ _BLUEPRINTS = (
     artifacts.blueprint,
     uploads.blueprint,
     copies.blueprint,
+    users.blueprint,
+    groups.blueprint,
+    roles.blueprint,
+    grants.blueprint,
+    guards.blueprint,
 )
 
 
@@ -76,6 +83,7 @@ def create_app(settings: Settings) -> Flask:
     add_conventions(app)
     app.before_request(authenticate)
     add_limits(app)
+    app.before_request(authorise)
     add_error_table(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix=BASE.rstrip("/"))

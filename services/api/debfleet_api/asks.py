@@ -40,7 +40,7 @@ from flask import Response, g, request
 
 from debfleet import locks
 from debfleet.changes import Change, apply_change, change_args, list_created
-from debfleet.db import tasks
+from debfleet.db import access, tasks
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import Asked, NewTask
 from debfleet.errors import DistributionClash, NameTaken
@@ -167,6 +167,8 @@ def _change(tx: Tx, new: NewTask, wanted: Change) -> tuple[Asked, bool]:
     locks.take_turn(tx, new.exclusive, new.shared)
     if locks.are_free(tx, new.exclusive, new.shared):
         result = apply_change(tx, wanted)
+        if wanted.action == "create":
+            access.grant_owner(tx, current_user().id, DISTRIBUTION, prn(DISTRIBUTION, wanted.uuid))
         return tasks.add_done(tx, new, list_created(wanted), result), True
     return tasks.ask(tx, new), False
 

@@ -63,13 +63,18 @@ def read_body(
         raise Refusal(400, {"detail": f"The request's body cannot be read: {e}"}) from None
     found = {k: v for k, v in raw.items() if k not in read_only}
     required = [n for n, f in model.model_fields.items() if f.is_required() and n not in found]
-    unsent = dict.fromkeys(required, "-") if partial else {}  # they are texts, and never given()
+    unsent = {n: _stand_in(model, n) for n in required} if partial else {}  # never given()
     try:
         checked = model.model_validate(found | unsent)
     except ValidationError as e:
         raise field_errors(_by_field(e)) from None
     checked.__pydantic_fields_set__.difference_update(unsent)
     return checked
+
+
+def _stand_in(model: type[Body], name: str) -> Any:
+    """What passes for a required field that a PATCH leaves out: they are texts and lists."""
+    return [] if model.model_fields[name].json_schema_extra == {"type": "array"} else "-"
 
 
 def _by_field(error: ValidationError) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from flask import Flask, Response, g, request
 from psycopg_pool import PoolClosed, PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from debfleet.errors import StoreError
+from debfleet.errors import StoreError, TooManyLogins
 from debfleet_api.answers import answer
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,10 @@ _UNIQUE = {
     "a_distribution_name_is_unique": "name",
     "a_base_path_is_unique": "base_path",
     "a_schedule_name_is_unique": "name",
+    "a_username_is_unique": "username",
+    "a_group_name_is_unique": "name",
+    "a_role_name_is_unique": "name",
+    "a_guard_name_is_unique": "name",
 }
 
 
@@ -65,6 +69,8 @@ def _answer_to(error: Exception) -> Response:
         return answer({"detail": detail}, 405, {"Allow": allowed})
     if isinstance(error, HTTPException):
         return _answer_to_http(error)
+    if isinstance(error, TooManyLogins):
+        return answer({"detail": str(error)}, 503, {"Retry-After": "5"})
     if isinstance(error, psycopg.errors.UniqueViolation):
         field = _UNIQUE.get(error.diag.constraint_name or "")
         if field is not None:

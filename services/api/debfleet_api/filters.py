@@ -66,6 +66,10 @@ class Selection:
     where: Condition
     order: Condition
 
+    def narrowed(self, condition: Condition) -> Selection:
+        """The same, of the rows for which this is true too."""
+        return self if condition is TRUE else Selection(all_of([self.where, condition]), self.order)
+
 
 def read_selection(
     filters: Mapping[str, Filter],

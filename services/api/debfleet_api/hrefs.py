@@ -12,6 +12,8 @@ from debfleet.model import DISTRIBUTION, Kind
 from debfleet.model import DOMAIN as DOMAIN
 from debfleet.model import REMOTE as REMOTE
 from debfleet.model import REPOSITORY as REPOSITORY
+from debfleet.db.access import HEADER_GUARD, RBAC_GUARD
+from debfleet.model import DISTRIBUTION, Kind, prn
 
 BASE = "/pulp/api/v3/"
 
@@ -24,6 +26,7 @@ VERBATIM = "deb.verbatimpublication"
 SIGNING_SERVICE = "core.signingservice"
 SCHEDULE = "debfleet.schedule"
 TASK_SCHEDULE = "core.taskschedule"
+ROLE = "core.role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,9 @@ _ENDPOINTS: dict[str, str] = {
     "signing-services": SIGNING_SERVICE,
     "schedules": SCHEDULE,
     "task-schedules": TASK_SCHEDULE,
+    "roles": ROLE,
+    "contentguards/core/rbac": RBAC_GUARD,
+    "contentguards/core/header": HEADER_GUARD,
     "uploads": "core.upload",
     "task-groups": "core.taskgroup",
     "acs/deb/deb": "deb.aptalternatecontentsource",
@@ -92,7 +98,6 @@ KIND_OF_MODEL: dict[str, Kind] = {t.model: kind for kind, t in CONTENT.items()}
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_USER = "users"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,22 @@ def version_href(repository: UUID, number: int) -> str:
 
 def user_href(id: int) -> str:
     """The path of a user."""
-    return f"{BASE}{_USER}/{id}/"
+    return f"{BASE}users/{id}/"
+
+
+def group_href(id: int) -> str:
+    """The path of a group."""
+    return f"{BASE}groups/{id}/"
+
+
+def numbered_prn(model: str, id: int) -> str:
+    """The PRN of a user or a group: these have numbers."""
+    return f"prn:{model}:{id}"
+
+
+def read_number(text: str) -> int | None:
+    """The number at the end of a user's or group's path, or nothing."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def list_href(kind: Kind) -> str:

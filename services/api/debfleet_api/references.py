@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from debfleet.db import publications, repositories, signing_services
+from debfleet.db import access, publications, repositories, signing_services
 from debfleet.db.connect import Tx
 from debfleet.identity import UnitId
 from debfleet_api.bodies import refuse
@@ -23,6 +23,7 @@ from debfleet_api.hrefs import (
     Ref,
     find_ref,
 )
+from debfleet_api.permissions import sees
 from debfleet_api.state import api
 
 
@@ -32,7 +33,7 @@ def find_remote(value: Any) -> UUID | None:
         return None
     ref = read_reference(value, REMOTE)
     with api().db.transaction() as tx:
-        if repositories.find_remote_row(tx, ref.uuid) is None:
+        if repositories.find_remote_row(tx, ref.uuid) is None or not sees(tx, REMOTE, ref.uuid):
             refuse("Invalid hyperlink - Object does not exist.")
     return ref.uuid
 
@@ -43,7 +44,8 @@ def find_repository(value: Any) -> UUID | None:
         return None
     ref = read_reference(value, REPOSITORY)
     with api().db.transaction() as tx:
-        if repositories.find_repository_row(tx, ref.uuid) is None:
+        row = repositories.find_repository_row(tx, ref.uuid)
+        if row is None or not sees(tx, REPOSITORY, ref.uuid):
             refuse("Invalid hyperlink - Object does not exist.")
     return ref.uuid
 
@@ -58,6 +60,8 @@ def find_version(value: Any) -> UUID | None:
         if place is None:
             place = repositories.list_version_places(tx, [ref.uuid]).get(ref.uuid)
         version = None if place is None else repositories.find_version(tx, *place)
+        if version is not None and not sees(tx, REPOSITORY, version.repository_uuid):
+            version = None
     if version is None:
         refuse("Invalid hyperlink - Object does not exist.")
     return version.id
@@ -70,6 +74,8 @@ def find_publication(value: Any) -> UUID | None:
     ref = read_reference(value, PUBLICATION, VERBATIM)
     with api().db.transaction() as tx:
         found = publications.find_publication(tx, ref.uuid)
+        if not sees(tx, ref.model, ref.uuid):
+            found = None
     if found is None or (found.kind == "verbatim") != (ref.model == VERBATIM):
         refuse("Invalid hyperlink - Object does not exist.")
     return ref.uuid
@@ -84,6 +90,18 @@ def find_signing_service(value: Any) -> UUID | None:
         row = signing_services.find_service_row(tx, ref.uuid)
     if row is None or row["kind"] != signing_services.RELEASES:
         refuse("Invalid hyperlink - Object does not exist.")
+    return ref.uuid
+
+
+def find_guard(value: Any) -> UUID | None:
+    """The content guard that a body's field names; null is none."""
+    if value is None:
+        return None
+    ref = read_reference(value, *access.GUARD_MODELS.values())
+    with api().db.transaction() as tx:
+        row = access.find_guard(tx, ref.uuid)
+        if row is None or not sees(tx, ref.model, ref.uuid):
+            refuse("Invalid hyperlink - Object does not exist.")
     return ref.uuid
 
 

@@ -15,9 +15,9 @@ from debfleet.db.connect import Database, Tx
 from debfleet.db.users import User
 from debfleet.errors import StoreError
 from debfleet.identity import UnitIds
+from debfleet.passwords import Passwords
 from debfleet.sealed import Sealer
 from debfleet.store import Store, open_store
-from debfleet_api.passwords import Passwords
 
 
 @dataclass

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 from aiohttp import hdrs, web
@@ -16,21 +16,24 @@ from debfleet import metrics
 from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.db.served import Entry, File, Grace, list_public_keys
-from debfleet.errors import StoreError
+from debfleet.errors import StoreError, TooManyLogins
 from debfleet.measure import OTHER, method_label, status_label
 from debfleet.metrics_port import store_looks
+from debfleet.passwords import Passwords
 from debfleet.store import Store
 from debfleet_content import listing
 from debfleet_content.answers import Body, Part, checked, open_stored, send_file, text_answer
 from debfleet_content.arriving import Broken
 from debfleet_content.content import CONTENT, Content
 from debfleet_content.database import Reader
+from debfleet_content.guards import Denied, Guards
 from debfleet_content.paths import PREFIX, read_path
 from debfleet_content.resolve import (
     KEYRING,
     BaseFolder,
     Folder,
-    Forbidden,
+    Found,
+    Guarded,
     Keyring,
     Known,
     Missing,
@@ -44,6 +47,7 @@ _RETRY_SECONDS = 5
 _LINK_SECONDS = 3600  # that a link into the bucket holds
 _METHODS = "GET,HEAD"
 _PREPARED: web.RequestKey[bool] = web.RequestKey("prepared")  # the headers are on their way
+_GUARDED: web.RequestKey[bool] = web.RequestKey("guarded")  # not for everybody
 _CID: web.RequestKey[str] = web.RequestKey("cid")
 _ROUTE: web.RequestKey[str] = web.RequestKey("route")  # as metrics call it
 
@@ -58,7 +62,14 @@ def create_app(
         switches=settings.content_generations,
     )
     app[CONTENT] = Content(
-        settings, reader, store, through, listing.Listings(reader, db), grace, Known()
+        settings,
+        reader,
+        store,
+        through,
+        listing.Listings(reader, db),
+        grace,
+        Known(),
+        Guards(db, Passwords()),
     )
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
@@ -89,38 +100,56 @@ async def answer(request: web.Request) -> web.StreamResponse:
         return text_answer(404, "Not Found")
     parts, is_folder = read
     content = request.app[CONTENT]
-    found = await content.reader.read(lambda tx: resolve(tx, parts, content.grace, content.known))
+    found = await _resolve(content, parts)
+    passed = None
+    if isinstance(found, Guarded):
+        passed = found.guard
+        denied = await asyncio.to_thread(content.guards.check, passed, request.headers)
+        if denied is not None:
+            return _denied(denied)
+        request[_GUARDED] = True
+        found = await _resolve(content, parts, passed)
     if isinstance(found, File):
         request[_ROUTE] = _route_of(found)
         if is_folder:
             return text_answer(404, "Not Found")
         return await _answer_file(request, content, found)
+    if isinstance(found, Folder) and is_folder:
+        page = await _resolve(content, [*parts, "index.html"], passed)
+        if isinstance(page, File):
+            return await _answer_file(request, content, page)
     return await _answer_other(request, content, found, parts, is_folder)
+
+
+async def _resolve(content: Content, parts: list[str], passed: UUID | None = None) -> Found:
+    return await content.reader.read(
+        lambda tx: resolve(tx, parts, content.grace, content.known, passed)
+    )
+
+
+def _denied(denied: Denied) -> web.Response:
+    if denied.status == 401:
+        challenge = {hdrs.WWW_AUTHENTICATE: 'Basic realm="content"'}
+        return text_answer(401, "Unauthorized", **challenge)
+    return text_answer(403, "Forbidden")
 
 
 async def _answer_other(
     request: web.Request,
     content: Content,
-    found: Folder | BaseFolder | Keyring | Forbidden | Missing,
+    found: Folder | BaseFolder | Keyring | Guarded | Missing,
     parts: list[str],
     is_folder: bool,
 ) -> web.StreamResponse:
     if isinstance(found, Keyring):
         request[_ROUTE] = "key"
         return await _answer_keyring(request, content, found)
-    if isinstance(found, Forbidden):
-        return text_answer(403, "the distribution has a content guard, which is not supported")
+    if isinstance(found, Guarded):
+        return text_answer(403, "Forbidden")  # it got another guard this very moment
     request[_ROUTE] = "listing"
     if isinstance(found, Missing):
         request[_ROUTE] = OTHER
         return text_answer(404, found.reason)
-    if isinstance(found, Folder) and is_folder:
-        index = [*parts, "index.html"]
-        page = await content.reader.read(
-            lambda tx: resolve(tx, index, content.grace, content.known)
-        )
-        if isinstance(page, File):
-            return await _answer_file(request, content, page)
     entries = await _list(content, found)
     if not entries and found.path:
         return text_answer(404, "Not Found")
@@ -205,6 +234,10 @@ async def _middleware(
         response = await handler(request)
         status = response.status
         return response
+    except TooManyLogins:
+        response = _refused(request, 503)
+        status = response.status
+        return response
     except psycopg.OperationalError as e:
         log.warning("database.away", extra={"reason": str(e)})
         response = _refused(request, 503)
@@ -265,6 +298,8 @@ def _correlation_id(request: web.Request) -> str:
 async def _finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     request[_PREPARED] = True
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if _GUARDED in request:  # no cache may give it to the next who asks
+        response.headers["Cache-Control"] = "private, no-cache"
     cid = request.get(_CID)
     if cid:
         response.headers["Correlation-ID"] = cid

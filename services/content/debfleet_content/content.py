@@ -11,6 +11,7 @@ from debfleet.config import Settings
 from debfleet.db.served import Grace
 from debfleet.store import Store
 from debfleet_content.database import Reader
+from debfleet_content.guards import Guards
 from debfleet_content.listing import Listings
 from debfleet_content.resolve import Known
 
@@ -29,6 +30,7 @@ class Content:
     listings: Listings
     grace: Grace
     known: Known
+    guards: Guards
 
 
 CONTENT: web.AppKey[Content] = web.AppKey("content")

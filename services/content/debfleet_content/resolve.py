@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from uuid import UUID
 
 from debfleet.db import served
 from debfleet.db.served import AsyncTx, File, Grace, Target
@@ -30,8 +31,10 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Forbidden:
-    """The distribution has a guard, and this version knows none."""
+class Guarded:
+    """The distribution has a guard that this request has not passed yet."""
+
+    guard: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +77,25 @@ class Known:
                 self._files.popitem(last=False)
 
 
-Found = File | Missing | Forbidden | Folder | BaseFolder | Keyring
+Found = File | Missing | Guarded | Folder | BaseFolder | Keyring
 
 
-async def resolve(tx: AsyncTx, parts: list[str], grace: Grace, known: Known) -> Found:
+async def resolve(
+    tx: AsyncTx, parts: list[str], grace: Grace, known: Known, passed: UUID | None = None
+) -> Found:
     """What a path stands for. A folder is not looked into: it may turn out to be empty.
 
     Args:
         parts: As ``read_path`` gives them.
+        passed: The guard that let this request through.
     """
     path = "/".join(parts)
     bases = ["/".join(parts[: n + 1]) for n in range(min(len(parts), _DEEPEST_BASE))]
     target = await served.find_target(tx, path, bases) if parts else None
     if target is None:
         return BaseFolder(path)
-    if target.content_guard is not None:
-        return Forbidden()
+    if target.content_guard is not None and target.content_guard != passed:
+        return Guarded(target.content_guard)
     if target.file is not None:
         return target.file
     if target.publication is None:

@@ -21,7 +21,15 @@ TARGETS = {
 }
 """What a distribution may serve, at most one of them, and the row's key for the UUID it holds."""
 
-DISTRIBUTION_COLUMNS = ("name", "base_path", "labels", *TARGETS, "hidden", "checkpoint")
+DISTRIBUTION_COLUMNS = (
+    "name",
+    "base_path",
+    "labels",
+    *TARGETS,
+    "content_guard",
+    "hidden",
+    "checkpoint",
+)
 """What a user may set; the targets are UUIDs here (of a version its own)."""
 
 

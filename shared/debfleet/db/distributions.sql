@@ -15,10 +15,10 @@ select d.name = %(name)s as same_name, d.base_path = %(base_path)s as same_path,
 
 -- name: add_distribution
 insert into distributions (uuid, name, base_path, labels, repository, version_repository, version_number,
-                           publication, hidden, checkpoint)
+                           publication, content_guard, hidden, checkpoint)
 select %(uuid)s, %(name)s, %(base_path)s, %(labels)s, (select id from repositories where uuid = %(repository)s),
        v.repository, v.number, (select id from publications where uuid = %(publication)s and is_complete),
-       %(hidden)s, %(checkpoint)s
+       %(content_guard)s, %(hidden)s, %(checkpoint)s
   from (select) one left join repository_versions v on v.id = %(version)s
 returning id
 
@@ -33,19 +33,20 @@ update distributions d set
        repository = (select id from repositories where uuid = %(repository)s),
        version_repository = v.repository, version_number = v.number,
        publication = (select id from publications where uuid = %(publication)s and is_complete),
-       hidden = %(hidden)s, checkpoint = %(checkpoint)s, updated = clock_timestamp()
+       content_guard = %(content_guard)s, hidden = %(hidden)s, checkpoint = %(checkpoint)s, updated = clock_timestamp()
   from (select) one left join repository_versions v on v.id = %(version)s
  where d.uuid = %(uuid)s
 
 -- name: find_distribution_row
 select d.id, d.uuid, d.name, d.base_path, d.labels, d.content_guard, d.hidden, d.checkpoint, d.created,
        d.updated, r.uuid as repository_uuid, v.id as version_uuid, vr.uuid as version_repository_uuid,
-       d.version_number, p.uuid as publication_uuid, p.kind as publication_kind
+       d.version_number, p.uuid as publication_uuid, p.kind as publication_kind, g.kind as guard_kind
   from distributions d
   left join repositories r on r.id = d.repository
   left join repository_versions v on v.repository = d.version_repository and v.number = d.version_number
   left join repositories vr on vr.id = d.version_repository
   left join publications p on p.id = d.publication
+  left join content_guards g on g.uuid = d.content_guard
  where d.uuid = %(uuid)s
 
 -- name: delete_distribution

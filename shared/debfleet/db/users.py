@@ -21,16 +21,17 @@ class User:
     username: str
     password_hash: str
     password_version: int  # goes up with each change
+    is_superuser: bool  # may do everything
 
 
 def find_user(tx: Tx, username: str) -> User | None:
-    """The user of that name, or nothing."""
+    """The active user of that name, or nothing."""
     row = tx.execute(_q["find_user"], {"username": username}).fetchone()
     return None if row is None else User(**row)
 
 
 def add_user(tx: Tx, username: str, password: str) -> bool:
-    """A new user; False: there is one of that name, and its password stays."""
+    """A new administrator; False: there is one of that name, and its password stays."""
     hashed = PasswordHasher().hash(password)
     row = tx.execute(_q["add_user"], {"username": username, "hash": hashed}).fetchone()
     return row is not None

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from debfleet.changes import Change
 from debfleet.db import contents, distributions
+from debfleet.db.access import GUARD_MODELS
 from debfleet.db.connect import Tx
 from debfleet.db.distributions import DISTRIBUTION_COLUMNS, targets
 from debfleet.model import DISTRIBUTION, prn
@@ -47,7 +48,9 @@ from debfleet_api.hrefs import REPOSITORY, href, version_href, wire_time
 from debfleet_api.label_filter import label_filter
 from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, changed, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.permissions import visible
 from debfleet_api.references import (
+    find_guard,
     find_publication,
     find_repository,
     find_version,
@@ -88,7 +91,7 @@ class DistributionBody(Body, title="deb.AptDistribution"):
     repository: Annotated[UUID | None, BeforeValidator(find_repository)] = None
     repository_version: Annotated[UUID | None, BeforeValidator(find_version)] = None
     publication: Annotated[UUID | None, BeforeValidator(find_publication)] = None
-    content_guard: Annotated[str | None, not_built(None)] = None
+    content_guard: Annotated[UUID | None, BeforeValidator(find_guard)] = None
     hidden: Flag = False
     checkpoint: Annotated[bool, not_built(False)] = False
 
@@ -146,7 +149,7 @@ def render_distribution(row: Mapping[str, Any]) -> dict[str, Any]:
     """A distribution as clients know it."""
     repository, publication = row["repository_uuid"], row["publication_uuid"]
     version, number = row["version_repository_uuid"], row["version_number"]
-    updated = wire_time(row["updated"])
+    updated, guard = wire_time(row["updated"]), row["content_guard"]
     is_fixed = publication is not None or version is not None
     return {
         "pulp_href": href(DISTRIBUTION, row["uuid"]),
@@ -155,8 +158,8 @@ def render_distribution(row: Mapping[str, Any]) -> dict[str, Any]:
         "pulp_last_updated": updated,
         "base_path": row["base_path"],
         "base_url": f"{api().settings.content_origin.rstrip('/')}/pulp/content/{row['base_path']}/",
-        "content_guard": None,
-        "content_guard_prn": None,
+        "content_guard": None if guard is None else href(GUARD_MODELS[row["guard_kind"]], guard),
+        "content_guard_prn": None if guard is None else prn(GUARD_MODELS[row["guard_kind"]], guard),
         "no_content_change_since": updated if is_fixed else None,
         "hidden": row["hidden"],
         "pulp_labels": row["labels"],
@@ -178,6 +181,7 @@ def _render_base(row: Mapping[str, Any]) -> dict[str, Any]:
 
 _SELECTED = sql.SQL(
     "d.id, d.uuid, d.name, d.base_path, d.labels, d.hidden, d.checkpoint, d.created, d.updated,"
+    " d.content_guard, g.kind AS guard_kind,"
     " r.uuid AS repository_uuid, vr.uuid AS version_repository_uuid, d.version_number,"
     " p.uuid AS publication_uuid, p.kind AS publication_kind"
 )
@@ -185,6 +189,7 @@ _SOURCE = sql.SQL(
     "distributions d LEFT JOIN repositories r ON r.id = d.repository"
     " LEFT JOIN repositories vr ON vr.id = d.version_repository"
     " LEFT JOIN publications p ON p.id = d.publication"
+    " LEFT JOIN content_guards g ON g.uuid = d.content_guard"
 )
 _PLAIN = ("name", "base_path", "hidden", "checkpoint")
 _BASE_PATH = ("base_path", "base_path__contains", "base_path__icontains", "base_path__in")
@@ -204,6 +209,7 @@ def _page(
     with api().db.transaction() as tx:
         filters = {**_filters(tx), **more}
         selection = read_selection(filters, _ORDERINGS, sql.SQL("d.id DESC"))
+        selection = selection.narrowed(visible(tx, DISTRIBUTION, sql.Identifier("d", "uuid")))
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
     return page_answer(page, count, [render(r) for r in rows])
 

@@ -56,6 +56,7 @@ from debfleet_api.openapi.operations import (
     operations,
 )
 from debfleet_api.paging import Page, page_answer, read_page
+from debfleet_api.permissions import visible
 from debfleet_api.references import (
     find_repository,
     find_signing_service,
@@ -63,7 +64,7 @@ from debfleet_api.references import (
     read_units,
 )
 from debfleet_api.shapes.serving import BasePublication, Publication, VerbatimPublication
-from debfleet_api.state import api
+from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("publications", __name__)
 
@@ -218,11 +219,20 @@ _ORDERINGS: dict[str, Condition] = {
 }
 
 
+_UUID = sql.Identifier("p", "uuid")
+
+
 def _page(kind: str | None) -> Response:
     page = read_page()
     with api().db.transaction() as tx:
         read = read_selection(_filters(tx, kind), _ORDERINGS, sql.SQL("p.id DESC"))
+        seen = [
+            all_of([sql.SQL("p.kind = {}").format(literal(of)), visible(tx, model, _UUID)])
+            for of, model in MODELS.items()
+        ]
         selection = Selection(all_of([_complete(kind), read.where]), read.order)
+        if not current_user().is_superuser:
+            selection = selection.narrowed(sql.SQL("({}) OR ({})").format(*seen))
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
     render = _render_base if kind is None else render_publication
     return page_answer(page, count, [render(r) for r in rows])

@@ -45,6 +45,7 @@ from debfleet_api.hrefs import REMOTE, href, wire_time
 from debfleet_api.label_filter import label_filter
 from debfleet_api.openapi.operations import Listing, Paged, changed, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.permissions import owned, visible
 from debfleet_api.remote_fields import (
     read_architectures,
     read_certificates,
@@ -138,7 +139,7 @@ def add_remote() -> Response:
     body = read_body(RemoteBody, read_only=_READ_ONLY)
     values = _columns(dict(body))
     _check_proxy(values)
-    row = api().db.run(lambda tx: repositories.add_remote(tx, _sealed(values)))
+    row = api().db.run(lambda tx: owned(tx, REMOTE, repositories.add_remote(tx, _sealed(values))))
     return created(render_remote(row))
 
 
@@ -209,6 +210,7 @@ def _page(
     selection = read_selection(asked.filters, asked.orderings, sql.SQL("remotes.id DESC"))
     page = read_page()
     with api().db.transaction() as tx:
+        selection = selection.narrowed(visible(tx, REMOTE, sql.Identifier("remotes", "uuid")))
         count, rows = list_page(tx, sql.SQL("*"), sql.SQL("remotes"), selection, page)
     return page_answer(page, count, [render(r) for r in rows])
 

@@ -54,6 +54,7 @@ from debfleet_api.hrefs import (
 from debfleet_api.label_filter import label_filter
 from debfleet_api.openapi.operations import NO_TX, Listing, Paged, changed, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.permissions import owned, visible
 from debfleet_api.references import find_remote, find_signing_service, read_units
 from debfleet_api.routes.objects import Objects, add_object_routes
 from debfleet_api.shapes.repositories import BaseRepository, Repository
@@ -124,7 +125,7 @@ def list_all_repositories() -> Response:
 def add_repository() -> Response:
     """201 with the new repository, which has its empty version 0."""
     values = _columns(dict(read_body(RepositoryBody, read_only=_READ_ONLY)))
-    row = api().db.run(lambda tx: repositories.add_repository(tx, values))
+    row = api().db.run(lambda tx: owned(tx, REPOSITORY, repositories.add_repository(tx, values)))
     return created(render_repository(row))
 
 
@@ -237,6 +238,7 @@ def _page(
     page = read_page()
     with api().db.transaction() as tx:
         selection = read_selection({**_filters(tx), **filters}, _ORDERINGS, sql.SQL("r.id DESC"))
+        selection = selection.narrowed(visible(tx, REPOSITORY, sql.Identifier("r", "uuid")))
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
     return page_answer(page, count, [render(r) for r in rows])
 

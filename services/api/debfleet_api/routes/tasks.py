@@ -44,6 +44,7 @@ from debfleet_api.hrefs import (
 )
 from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, operation
 from debfleet_api.paging import Page, page_answer, read_page
+from debfleet_api.permissions import visible_tasks
 from debfleet_api.results import render_result
 from debfleet_api.routes.task_filters import ORDERINGS, task_filters
 from debfleet_api.shapes.tasks import MinimalTask, Task, Tolerance
@@ -108,6 +109,7 @@ def list_tasks() -> Response:
     page = read_page()
     with api().db.transaction() as tx:
         selection = read_selection(task_filters(tx), ORDERINGS, sql.SQL("t.id DESC"))
+        selection = selection.narrowed(visible_tasks(tx))
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
         rendered = _rendered(tx, rows)
     if read_flag(request.args.get("minimal", "false")):

@@ -43,6 +43,7 @@ from debfleet_api.hrefs import (
 )
 from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, operation
 from debfleet_api.paging import Page, page_answer, read_page
+from debfleet_api.permissions import visible
 from debfleet_api.references import read_units
 from debfleet_api.routes.repositories import repository_row
 from debfleet_api.shapes.repositories import Version as VersionShape
@@ -151,7 +152,8 @@ def _page(where: Condition, repository: int | None) -> Response:
     with api().db.transaction() as tx:
         newest = sql.SQL("v.number DESC" if repository else "v.created DESC, v.id")
         read = read_selection(_filters(tx, repository), _ORDERINGS, newest)
-        selection = Selection(all_of([where, read.where]), read.order)
+        seen = visible(tx, REPOSITORY, sql.Identifier("r", "uuid"))
+        selection = Selection(all_of([where, read.where]), read.order).narrowed(seen)
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
         rendered = _rendered(tx, rows)
     return page_answer(page, count, rendered)

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from debfleet.db import jobs, publications, tasks, units
+from debfleet.db import access, jobs, publications, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
 from debfleet.db.publications import AtPath, NewPublication, Origin, Publication, Stored
@@ -281,7 +281,9 @@ def _complete(tx: Tx, job: Job, written: Written, small: dict[str, Stored]) -> N
 def _end(tx: Tx, job: Job, publication: Publication, origin: Origin) -> None:
     """Make the publication visible, and end the task that made it, or its version too."""
     publications.complete_publication(tx, publication.id)
-    created = [prn(f"deb.{publication.kind}publication", publication.uuid)]
+    model = f"deb.{publication.kind}publication"
+    created = [prn(model, publication.uuid)]
+    access.grant_task_owner(tx, job.task, model, created[0])
     if origin.made_by == job.task:
         created.insert(0, prn("core.repositoryversion", origin.version))
     tasks.complete(tx, job, created=created)

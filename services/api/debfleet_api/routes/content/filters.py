@@ -29,6 +29,7 @@ from debfleet_api.filters import (
 )
 from debfleet_api.hrefs import CONTENT, KIND_OF_MODEL, REPOSITORY, VERSION, find_uuid
 from debfleet_api.label_filter import label_filter
+from debfleet_api.permissions import require_narrowed, sees
 from debfleet_api.state import api
 
 SCOPES = (
@@ -205,6 +206,7 @@ def read_scope(tx: Tx) -> Scope:
             added = name == "added_between"
             sets.append(Held(target, without=base) if added else Held(base, without=target))
     orphaned = [_read_minutes(value) for value in request.args.getlist("orphaned_for")]
+    require_narrowed(tx, bool(sets))
     kept = tuple(held for held in sets if held is not None)
     return Scope(kept, max(orphaned, default=None), len(kept) < len(sets))
 
@@ -217,6 +219,7 @@ def read_place(tx: Tx, value: str, *, or_repository: bool = False) -> Place:
     """
     ref = read_ref(value, VERSION, *([REPOSITORY] if or_repository else []))
     place: Place | None = None
+    owner = ref.uuid
     if ref.model == REPOSITORY:
         row = repositories.find_repository_row(tx, ref.uuid)
         place = None if row is None else Place(row["id"], row["latest"])
@@ -224,7 +227,11 @@ def read_place(tx: Tx, value: str, *, or_repository: bool = False) -> Place:
         named = (ref.uuid, ref.number) if ref.number is not None else None
         named = named or repositories.list_version_places(tx, [ref.uuid]).get(ref.uuid)
         version = None if named is None else repositories.find_version(tx, *named)
-        place = None if version is None else Place(version.repository, version.number)
+        if version is not None:
+            owner = version.repository_uuid
+            place = Place(version.repository, version.number)
+    if place is not None and not sees(tx, REPOSITORY, owner):
+        place = None
     if place is None:
         word = "repository" if ref.model == REPOSITORY else "repositoryversion"
         raise Refusal(400, [f"URI {value} not found for {word}."])

@@ -17,6 +17,7 @@ from debfleet_api.filters import TRUE, many, read_selection, words
 from debfleet_api.hrefs import CONTENT, find_uuid
 from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operation, operations
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.permissions import sees_unit
 from debfleet_api.routes.content.filters import (
     GIVEN,
     LINK_ORDERINGS,
@@ -130,7 +131,7 @@ def read_content(endpoint: str, key: str) -> Response:
         unit = ids.read(uuid)
         row = None
         if unit is not None and unit.kind == kind and kind in _ALL_KINDS:
-            row = contents.find_unit(tx, unit)
+            row = contents.find_unit(tx, unit) if sees_unit(tx, unit) else None
         if row is None:
             raise no_such(MODELS[kind])
         return answer(chosen_fields(show_unit(ids, kind, row)))

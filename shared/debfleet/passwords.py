@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from debfleet.db.users import User
-from debfleet_api.errors import Refusal
+from debfleet.errors import TooManyLogins
 
 _REMEMBERED_SECONDS = 60.0
 _MOST_REMEMBERED = 1024
@@ -52,7 +52,7 @@ class Passwords:
         """Whether this is the user's password.
 
         Raises:
-            Refusal: 503, where too many hashes wait.
+            TooManyLogins: Too many hashes wait.
         """
         if user is None:
             self._verify(_NOBODY, password)
@@ -83,8 +83,7 @@ class Passwords:
 
     def _verify(self, hashed: str, password: str) -> bool:
         if not self._slots.acquire(timeout=_PATIENCE_SECONDS):
-            detail = "Too many logins at once; try again."
-            raise Refusal(503, {"detail": detail}, {"Retry-After": "5"})
+            raise TooManyLogins
         try:
             self.hashed += 1
             return self._hasher.verify(hashed, password)

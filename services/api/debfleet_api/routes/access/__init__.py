@@ -1,0 +1,1 @@
+"""Users, groups, roles, their grants, and content guards."""
