@@ -40,7 +40,7 @@ class SlowHasher(PasswordHasher):
 @pytest.fixture
 def user() -> User:
     """Her password is right."""
-    return User(1, "ann", CHEAP.hash("right"), 1)
+    return User(1, "ann", CHEAP.hash("right"), 1, False)
 
 
 def test_a_right_password_is_hashed_once_and_a_wrong_one_each_time(user: User) -> None:

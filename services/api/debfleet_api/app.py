@@ -13,8 +13,8 @@ from debfleet_api.auth import authenticate
 from debfleet_api.conventions import add_conventions
 from debfleet_api.errors import add_error_table
 from debfleet_api.hrefs import BASE
-from debfleet_api.receiving import add_limits
 from debfleet_api.permissions import authorise
+from debfleet_api.receiving import add_limits
 from debfleet_api.routes import (
     copies,
     distributions,

@@ -124,7 +124,8 @@ def _check(tx: Tx, uuid: UUID, values: Mapping[str, Any]) -> None:
 
 
 def _parameters(uuid: UUID, values: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: values[name] for name in DISTRIBUTION_COLUMNS}
+    # Without a guard: the version before this one asked for it, and knew none.
+    given = {"content_guard": None} | {n: values[n] for n in DISTRIBUTION_COLUMNS if n in values}
     return {**given, "uuid": uuid, "labels": Jsonb(values["labels"])}
 
 

@@ -18,7 +18,7 @@ insert into distributions (uuid, name, base_path, labels, repository, version_re
                            publication, content_guard, hidden, checkpoint)
 select %(uuid)s, %(name)s, %(base_path)s, %(labels)s, (select id from repositories where uuid = %(repository)s),
        v.repository, v.number, (select id from publications where uuid = %(publication)s and is_complete),
-       %(content_guard)s, %(hidden)s, %(checkpoint)s
+       %(content_guard)s::uuid, %(hidden)s, %(checkpoint)s
   from (select) one left join repository_versions v on v.id = %(version)s
 returning id
 
@@ -33,7 +33,7 @@ update distributions d set
        repository = (select id from repositories where uuid = %(repository)s),
        version_repository = v.repository, version_number = v.number,
        publication = (select id from publications where uuid = %(publication)s and is_complete),
-       content_guard = %(content_guard)s, hidden = %(hidden)s, checkpoint = %(checkpoint)s, updated = clock_timestamp()
+       content_guard = %(content_guard)s::uuid, hidden = %(hidden)s, checkpoint = %(checkpoint)s, updated = clock_timestamp()
   from (select) one left join repository_versions v on v.id = %(version)s
  where d.uuid = %(uuid)s
 
