@@ -17,6 +17,8 @@ from api_client import (
     refused,
     remote_fields,
 )
+from debfleet_api.auth import OPEN_ENDPOINTS
+from debfleet_api.permissions import ADMINISTRATORS, POLICY
 
 USERS, GROUPS, ROLES = f"{V3}users/", f"{V3}groups/", f"{V3}roles/"
 RBAC, HEADER = f"{V3}contentguards/core/rbac/", f"{V3}contentguards/core/header/"
@@ -330,3 +332,14 @@ def test_downloaders_stand_in_their_guard(admin: ApiClient) -> None:
 )
 def test_a_bad_header_guard_is_refused_by_field(admin: ApiClient, body: Any, field: str) -> None:
     assert field in refused(admin.post(HEADER, body))
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+def test_every_endpoint_is_somebodys(admin: ApiClient) -> None:
+    endpoints = {rule.endpoint for rule in admin.app.url_map.iter_rules()}
+    unknown = endpoints - POLICY.keys() - OPEN_ENDPOINTS
+
+    assert {e for e in unknown if e.partition(".")[0] not in ADMINISTRATORS} == set()
+    assert POLICY.keys() <= endpoints

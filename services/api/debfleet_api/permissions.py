@@ -46,6 +46,11 @@ class Needs:
 ANYBODY = ()
 """Every user; what they see is narrowed down by the route with ``visible``."""
 
+ADMINISTRATORS = frozenset(
+    {"artifacts", "uploads", "maintenance", "users", "groups", "roles", "grants", "tasks"}
+)
+"""Blueprints whose other endpoints are for superusers alone; a test sees that none is forgotten."""
+
 _OBJECT = "object"  # of the model that the route itself names
 
 
@@ -93,6 +98,12 @@ POLICY: dict[str, tuple[Needs, ...]] = {
     "content.list_content": ANYBODY,
     "content.list_kind": ANYBODY,
     "content.read_content": ANYBODY,
+    # These ask by themselves, once they know into which repository.
+    "creates.create_package": ANYBODY,
+    "creates.create_release": ANYBODY,
+    "creates.create_architecture": ANYBODY,
+    "creates.create_component": ANYBODY,
+    "creates.create_link": ANYBODY,
     "grants.my_permissions": (Needs(_OBJECT, "view"),),
     "grants.list_roles": (Needs(_OBJECT, "manage_roles"),),
     "grants.add_role": (Needs(_OBJECT, "manage_roles"),),

@@ -41,9 +41,17 @@ from debfleet_api.hrefs import (
     user_href,
     wire_time,
 )
+from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operations
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.routes.access.groups import group_row
 from debfleet_api.routes.access.users import user_row
+from debfleet_api.shapes.access import (
+    GroupRole,
+    MyPermissions,
+    NestedRole,
+    ObjectRoles,
+    UserRole,
+)
 from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("grants", __name__)
@@ -60,7 +68,7 @@ _OBJECTS = {
 }
 
 
-class ObjectGrantBody(Body):
+class ObjectGrantBody(Body, title="NestedRole"):
     """Which role, and whose."""
 
     role: Name
@@ -77,9 +85,28 @@ class HolderGrantBody(Body):
     domain: Annotated[str | None, BeforeValidator(lambda v: v and read_text(v))] = None
 
 
+class UserGrantBody(HolderGrantBody, title="UserRole"):
+    """A role for a user."""
+
+
+class GroupGrantBody(HolderGrantBody, title="GroupRole"):
+    """A role for a group."""
+
+
+def _on_each(
+    action: str, answers: Mapping[int, Answer], body: type[Body] | None = None
+) -> list[Operation]:
+    """The operation on every resource that roles are granted on."""
+    return [
+        Operation(of, action, answers, body=body, values={"model": model})
+        for of, model in _OBJECTS.items()
+    ]
+
+
 # --- on one object -----------------------------------------------------------------------------
 
 
+@operations(_on_each("add_role", {201: NestedRole}, ObjectGrantBody))
 def add_role(model: str, key: str) -> Response:
     """201 with what was granted."""
     body = read_body(ObjectGrantBody)
@@ -92,6 +119,7 @@ def add_role(model: str, key: str) -> Response:
     return answer(dict(body), 201)
 
 
+@operations(_on_each("remove_role", {201: NestedRole}, ObjectGrantBody))
 def remove_role(model: str, key: str) -> Response:
     """201 with what was taken away."""
     body = read_body(ObjectGrantBody)
@@ -105,6 +133,7 @@ def remove_role(model: str, key: str) -> Response:
     return answer(dict(body), 201)
 
 
+@operations(_on_each("list_roles", {200: ObjectRoles}))
 def list_roles(model: str, key: str) -> Response:
     """The roles granted on just this object."""
     with api().db.transaction() as tx:
@@ -112,6 +141,7 @@ def list_roles(model: str, key: str) -> Response:
     return answer({"roles": [{n: r[n] for n in ("role", "users", "groups")} for r in rows]})
 
 
+@operations(_on_each("my_permissions", {200: MyPermissions}))
 def my_permissions(model: str, key: str) -> Response:
     """What the user who asks may do to this object."""
     user = current_user()
@@ -180,26 +210,51 @@ def _role(tx: Tx, name: str, model: str | None) -> dict[str, Any]:
 
 
 @blueprint.get("/<any(users,groups):whose>/<number>/roles/")
+@operations(
+    [
+        Operation(
+            "users/roles",
+            "list",
+            {200: Paged(UserRole)},
+            values={"whose": "users"},
+            listing=lambda: _listing(),
+        ),
+        Operation(
+            "groups/roles",
+            "list",
+            {200: Paged(GroupRole)},
+            values={"whose": "groups"},
+            listing=lambda: _listing(),
+        ),
+    ]
+)
 def list_holder_grants(whose: str, number: str) -> Response:
     """One page of the roles of a user (not those of their groups) or of a group."""
     page = read_page()
     with api().db.transaction() as tx:
         condition = _of_holder(tx, whose, number)
-        texts = text_filters("role", sql.Identifier("r", "name"))
-        suffixes = ("", "__in", "__contains", "__icontains", "__startswith")
-        filters: dict[str, Filter] = {f"role{s}": texts[f"role{s}"] for s in suffixes}
-        filters["content_object"] = _on_object
-        orderings: dict[str, Condition] = {
-            "role": sql.Identifier("r", "name"),
-            "pulp_created": sql.Identifier("g", "created"),
-        }
-        read = read_selection(filters, orderings, sql.SQL("g.id DESC"), extra=("domain",))
+        listing = _listing()
+        read = read_selection(listing.filters, listing.orderings, sql.SQL("g.id DESC"))
         selection = read.narrowed(condition)
         count, rows = list_page(tx, _SELECTED, _SOURCE, selection, page)
     return page_answer(page, count, [_render(whose, row) for row in rows])
 
 
 @blueprint.post("/<any(users,groups):whose>/<number>/roles/")
+@operations(
+    [
+        Operation(
+            "users/roles", "create", {201: UserRole}, values={"whose": "users"}, body=UserGrantBody
+        ),
+        Operation(
+            "groups/roles",
+            "create",
+            {201: GroupRole},
+            values={"whose": "groups"},
+            body=GroupGrantBody,
+        ),
+    ]
+)
 def add_holder_grant(whose: str, number: str) -> Response:
     """201 with the new grant."""
     body = read_body(HolderGrantBody)
@@ -219,6 +274,12 @@ def add_holder_grant(whose: str, number: str) -> Response:
 
 
 @blueprint.get("/<any(users,groups):whose>/<number>/roles/<key>/")
+@operations(
+    [
+        Operation("users/roles", "read", {200: UserRole}, values={"whose": "users"}),
+        Operation("groups/roles", "read", {200: GroupRole}, values={"whose": "groups"}),
+    ]
+)
 def read_holder_grant(whose: str, number: str, key: str) -> Response:
     """One grant."""
     with api().db.transaction() as tx:
@@ -226,6 +287,12 @@ def read_holder_grant(whose: str, number: str, key: str) -> Response:
 
 
 @blueprint.delete("/<any(users,groups):whose>/<number>/roles/<key>/")
+@operations(
+    [
+        Operation("users/roles", "delete", {204: None}, values={"whose": "users"}),
+        Operation("groups/roles", "delete", {204: None}, values={"whose": "groups"}),
+    ]
+)
 def delete_holder_grant(whose: str, number: str, key: str) -> Response:
     """204; they have the role there no more."""
     with api().db.transaction() as tx:
@@ -233,6 +300,18 @@ def delete_holder_grant(whose: str, number: str, key: str) -> Response:
         _read(tx, whose, number, uuid)
         access.delete_grant(tx, uuid)
     return no_content()
+
+
+def _listing() -> Listing:
+    texts = text_filters("role", sql.Identifier("r", "name"))
+    suffixes = ("", "__in", "__contains", "__icontains", "__startswith")
+    filters: dict[str, Filter] = {f"role{s}": texts[f"role{s}"] for s in suffixes}
+    filters["content_object"] = _on_object
+    orderings: dict[str, Condition] = {
+        "role": sql.Identifier("r", "name"),
+        "pulp_created": sql.Identifier("g", "created"),
+    }
+    return Listing(filters, orderings)
 
 
 _SELECTED = sql.SQL("g.*, r.name, r.description, r.permissions")

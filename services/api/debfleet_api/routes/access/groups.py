@@ -16,7 +16,9 @@ from debfleet_api.bodies import Body, read_body, read_text
 from debfleet_api.errors import field_errors, no_such
 from debfleet_api.filters import Filter, list_page, literal, read_selection, text_filters
 from debfleet_api.hrefs import group_href, numbered_prn, read_number, user_href
+from debfleet_api.openapi.operations import Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.shapes.access import Group, GroupUser
 from debfleet_api.state import api
 
 blueprint = Blueprint("groups", __name__)
@@ -25,26 +27,24 @@ _PATH = "/groups/"
 _READ_ONLY = frozenset({"pulp_href", "prn", "id"})
 
 
-class GroupBody(Body):
+class GroupBody(Body, title="Group"):
     """What a client may send."""
 
     name: Annotated[str, BeforeValidator(lambda v: read_text(v, 150))]
 
 
-class MemberBody(Body):
+class MemberBody(Body, title="GroupUser"):
     """Whom to put into a group."""
 
     username: Annotated[str, BeforeValidator(lambda v: read_text(v, 150))]
 
 
 @blueprint.get(_PATH)
+@operation("groups", "list", {200: Paged(Group)}, listing=lambda: _listing())
 def list_groups() -> Response:
     """One page of groups."""
-    name, id = sql.Identifier("groups", "name"), sql.Identifier("groups", "id")
-    texts = text_filters("name", name)
-    suffixes = ("", "__in", "__iexact", "__contains", "__icontains")
-    filters: dict[str, Filter] = {f"name{s}": texts[f"name{s}"] for s in suffixes}
-    selection = read_selection(filters, {"name": name, "id": id}, sql.SQL("groups.id DESC"))
+    listing = _listing()
+    selection = read_selection(listing.filters, listing.orderings, sql.SQL("groups.id DESC"))
     page = read_page()
     with api().db.transaction() as tx:
         count, rows = list_page(tx, sql.SQL("*"), sql.SQL("groups"), selection, page)
@@ -52,6 +52,7 @@ def list_groups() -> Response:
 
 
 @blueprint.post(_PATH)
+@operation("groups", "create", {201: Group}, body=GroupBody)
 def add_group() -> Response:
     """201 with a new group."""
     body = read_body(GroupBody, read_only=_READ_ONLY)
@@ -60,16 +61,28 @@ def add_group() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation("groups", "read", {200: Group})
 def read_group(key: str) -> Response:
     """One group."""
     with api().db.transaction() as tx:
         return answer(chosen_fields(_render(group_row(tx, key))))
 
 
-@blueprint.route(f"{_PATH}<key>/", methods=["PUT", "PATCH"])
+@blueprint.put(f"{_PATH}<key>/")
+@operation("groups", "update", {200: Group}, body=GroupBody)
+def replace_group(key: str) -> Response:
+    """200 with the group as it is now."""
+    return _update(key, read_body(GroupBody, read_only=_READ_ONLY).given())
+
+
+@blueprint.patch(f"{_PATH}<key>/")
+@operation("groups", "partial_update", {200: Group}, body=GroupBody)
 def update_group(key: str) -> Response:
     """200 with the group as it is now."""
-    body = read_body(GroupBody, partial=True, read_only=_READ_ONLY).given()
+    return _update(key, read_body(GroupBody, partial=True, read_only=_READ_ONLY).given())
+
+
+def _update(key: str, body: Mapping[str, Any]) -> Response:
     with api().db.transaction() as tx:
         row = group_row(tx, key)
         if "name" in body:
@@ -78,6 +91,7 @@ def update_group(key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/")
+@operation("groups", "delete", {204: None})
 def delete_group(key: str) -> Response:
     """204; its members stay users."""
     with api().db.transaction() as tx:
@@ -86,6 +100,7 @@ def delete_group(key: str) -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/users/")
+@operation("groups/users", "list", {200: Paged(GroupUser)}, listing=lambda: Listing({}))
 def list_members(key: str) -> Response:
     """One page of a group's users."""
     page = read_page()
@@ -100,6 +115,7 @@ def list_members(key: str) -> Response:
 
 
 @blueprint.post(f"{_PATH}<key>/users/")
+@operation("groups/users", "create", {201: GroupUser}, body=MemberBody)
 def add_member(key: str) -> Response:
     """201; whoever is in it already stays."""
     body = read_body(MemberBody, read_only=_READ_ONLY)
@@ -114,6 +130,7 @@ def add_member(key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/users/<user>/")
+@operation("groups/users", "delete", {204: None})
 def remove_member(key: str, user: str) -> Response:
     """204."""
     number = read_number(user)
@@ -131,6 +148,14 @@ def group_row(tx: Tx, key: str) -> dict[str, Any]:
     if row is None:
         raise no_such("Group")
     return row
+
+
+def _listing() -> Listing:
+    name, id = sql.Identifier("groups", "name"), sql.Identifier("groups", "id")
+    texts = text_filters("name", name)
+    suffixes = ("", "__in", "__iexact", "__contains", "__icontains")
+    filters: dict[str, Filter] = {f"name{s}": texts[f"name{s}"] for s in suffixes}
+    return Listing(filters, {"name": name, "id": id})
 
 
 def _render(row: Mapping[str, Any]) -> dict[str, Any]:

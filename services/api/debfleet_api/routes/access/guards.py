@@ -29,9 +29,11 @@ from debfleet_api.filters import (
     read_selection,
     text_filters,
 )
-from debfleet_api.hrefs import find_uuid, group_href, href, user_href, wire_time
+from debfleet_api.hrefs import find_uuid, group_href, href, numbered_prn, user_href, wire_time
+from debfleet_api.openapi.operations import Listing, Operation, Paged, operation, operations
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.permissions import owned, visible
+from debfleet_api.shapes.access import BaseGuard, HeaderGuard, RbacGuard
 from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("guards", __name__)
@@ -50,14 +52,14 @@ def _read_header_name(value: Any) -> str:
     return name
 
 
-class RbacBody(Body):
+class RbacBody(Body, title="RBACContentGuard"):
     """A guard that asks for a login and for the downloader role on it."""
 
     name: Name
     description: OptionalText = None
 
 
-class HeaderBody(RbacBody):
+class HeaderBody(RbacBody, title="HeaderContentGuard"):
     """A guard that asks for a header with just this value."""
 
     header_name: Annotated[str, BeforeValidator(_read_header_name)]
@@ -69,18 +71,55 @@ _BODIES: dict[str, type[RbacBody]] = {"rbac": RbacBody, "header": HeaderBody}
 
 
 @blueprint.get("/contentguards/")
+@operation("contentguards", "list", {200: Paged(BaseGuard)}, listing=lambda: _listing(None))
 def list_all_guards() -> Response:
     """One page of guards of both kinds."""
     return _page(None)
 
 
 @blueprint.get(_PATH)
+@operations(
+    [
+        Operation(
+            "contentguards/core/rbac",
+            "list",
+            {200: Paged(RbacGuard)},
+            values={"kind": "rbac"},
+            listing=lambda: _listing("rbac"),
+        ),
+        Operation(
+            "contentguards/core/header",
+            "list",
+            {200: Paged(HeaderGuard)},
+            values={"kind": "header"},
+            listing=lambda: _listing("header"),
+        ),
+    ]
+)
 def list_guards(kind: str) -> Response:
     """One page of guards of a kind."""
     return _page(kind)
 
 
 @blueprint.post(_PATH)
+@operations(
+    [
+        Operation(
+            "contentguards/core/rbac",
+            "create",
+            {201: RbacGuard},
+            values={"kind": "rbac"},
+            body=RbacBody,
+        ),
+        Operation(
+            "contentguards/core/header",
+            "create",
+            {201: HeaderGuard},
+            values={"kind": "header"},
+            body=HeaderBody,
+        ),
+    ]
+)
 def add_guard(kind: str) -> Response:
     """201 with the new guard."""
     body = read_body(_BODIES[kind], read_only=_READ_ONLY)
@@ -91,6 +130,14 @@ def add_guard(kind: str) -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operations(
+    [
+        Operation("contentguards/core/rbac", "read", {200: RbacGuard}, values={"kind": "rbac"}),
+        Operation(
+            "contentguards/core/header", "read", {200: HeaderGuard}, values={"kind": "header"}
+        ),
+    ]
+)
 def read_guard(kind: str, key: str) -> Response:
     """One guard."""
     with api().db.transaction() as tx:
@@ -98,12 +145,48 @@ def read_guard(kind: str, key: str) -> Response:
 
 
 @blueprint.put(f"{_PATH}<key>/")
+@operations(
+    [
+        Operation(
+            "contentguards/core/rbac",
+            "update",
+            {200: RbacGuard},
+            values={"kind": "rbac"},
+            body=RbacBody,
+        ),
+        Operation(
+            "contentguards/core/header",
+            "update",
+            {200: HeaderGuard},
+            values={"kind": "header"},
+            body=HeaderBody,
+        ),
+    ]
+)
 def replace_guard(kind: str, key: str) -> Response:
     """200 with the guard as it is now."""
     return _update(kind, key, dict(read_body(_BODIES[kind], read_only=_READ_ONLY)))
 
 
 @blueprint.patch(f"{_PATH}<key>/")
+@operations(
+    [
+        Operation(
+            "contentguards/core/rbac",
+            "partial_update",
+            {200: RbacGuard},
+            values={"kind": "rbac"},
+            body=RbacBody,
+        ),
+        Operation(
+            "contentguards/core/header",
+            "partial_update",
+            {200: HeaderGuard},
+            values={"kind": "header"},
+            body=HeaderBody,
+        ),
+    ]
+)
 def update_guard(kind: str, key: str) -> Response:
     """200 with the guard as it is now."""
     body = read_body(_BODIES[kind], partial=True, read_only=_READ_ONLY)
@@ -111,6 +194,12 @@ def update_guard(kind: str, key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/")
+@operations(
+    [
+        Operation("contentguards/core/rbac", "delete", {204: None}, values={"kind": "rbac"}),
+        Operation("contentguards/core/header", "delete", {204: None}, values={"kind": "header"}),
+    ]
+)
 def delete_guard(kind: str, key: str) -> Response:
     """204; 400 while a distribution has it, which would be open to everybody then."""
     with api().db.transaction() as tx:
@@ -151,6 +240,19 @@ _KIND = sql.Identifier("content_guards", "kind")
 
 
 def _page(kind: str | None) -> Response:
+    listing = _listing(kind)
+    selection = read_selection(
+        listing.filters, listing.orderings, sql.SQL("content_guards.id DESC")
+    )
+    page = read_page()
+    with api().db.transaction() as tx:
+        selection = selection.narrowed(_visible(tx, [kind] if kind else list(GUARD_MODELS)))
+        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("content_guards"), selection, page)
+        shown = [_render(tx, row, is_base=kind is None) for row in rows]
+    return page_answer(page, count, shown)
+
+
+def _listing(kind: str | None) -> Listing:
     name = sql.Identifier("content_guards", "name")
     filters = text_filters("name", name) | identity_filters(GUARD_MODELS[kind or "rbac"], _UUID)
     if kind is None:
@@ -164,13 +266,7 @@ def _page(kind: str | None) -> Response:
         "pulp_id": _UUID,
         "pk": _UUID,
     }
-    selection = read_selection(filters, orderings, sql.SQL("content_guards.id DESC"))
-    page = read_page()
-    with api().db.transaction() as tx:
-        selection = selection.narrowed(_visible(tx, [kind] if kind else list(GUARD_MODELS)))
-        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("content_guards"), selection, page)
-        shown = [_render(tx, row, is_base=kind is None) for row in rows]
-    return page_answer(page, count, shown)
+    return Listing(filters, orderings)
 
 
 def _visible(tx: Tx, kinds: Sequence[str]) -> Condition:
@@ -214,6 +310,12 @@ def _downloaders(tx: Tx, name: str) -> dict[str, list[dict[str, Any]]]:
         access.list_ids(tx, roles[0]["users"], roles[0]["groups"]) if roles else ({}, {})
     )
     return {
-        "users": [{"username": n, "pulp_href": user_href(i)} for n, i in users.items()],
-        "groups": [{"name": n, "pulp_href": group_href(i)} for n, i in groups.items()],
+        "users": [
+            {"username": n, "pulp_href": user_href(i), "prn": numbered_prn("auth.user", i)}
+            for n, i in users.items()
+        ],
+        "groups": [
+            {"name": n, "pulp_href": group_href(i), "prn": numbered_prn("core.group", i), "id": i}
+            for n, i in groups.items()
+        ],
     }

@@ -27,7 +27,9 @@ from debfleet_api.filters import (
     words,
 )
 from debfleet_api.hrefs import ROLE, find_uuid, href, wire_time
+from debfleet_api.openapi.operations import Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.shapes.access import Role
 from debfleet_api.state import api
 
 blueprint = Blueprint("roles", __name__)
@@ -36,7 +38,7 @@ _PATH = "/roles/"
 _READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated", "locked"})
 
 
-class RoleBody(Body):
+class RoleBody(Body, title="Role"):
     """What a client may send."""
 
     name: Name
@@ -45,8 +47,60 @@ class RoleBody(Body):
 
 
 @blueprint.get(_PATH)
+@operation("roles", "list", {200: Paged(Role)}, listing=lambda: _listing())
 def list_roles() -> Response:
     """One page of roles."""
+    listing = _listing()
+    selection = read_selection(listing.filters, listing.orderings, sql.SQL("roles.id DESC"))
+    page = read_page()
+    with api().db.transaction() as tx:
+        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("roles"), selection, page)
+    return page_answer(page, count, [_render(row) for row in rows])
+
+
+@blueprint.post(_PATH)
+@operation("roles", "create", {201: Role}, body=RoleBody)
+def add_role() -> Response:
+    """201 with a new role."""
+    body = read_body(RoleBody, read_only=_READ_ONLY)
+    with api().db.transaction() as tx:
+        return created(_render(access.add_role(tx, _checked(tx, dict(body)))))
+
+
+@blueprint.get(f"{_PATH}<key>/")
+@operation("roles", "read", {200: Role})
+def read_role(key: str) -> Response:
+    """One role."""
+    with api().db.transaction() as tx:
+        return answer(chosen_fields(_render(_row(tx, key))))
+
+
+@blueprint.put(f"{_PATH}<key>/")
+@operation("roles", "update", {200: Role}, body=RoleBody)
+def replace_role(key: str) -> Response:
+    """200 with the role as it is now; 400 for a locked one."""
+    return _update(key, dict(read_body(RoleBody, read_only=_READ_ONLY)))
+
+
+@blueprint.patch(f"{_PATH}<key>/")
+@operation("roles", "partial_update", {200: Role}, body=RoleBody)
+def update_role(key: str) -> Response:
+    """200 with the role as it is now; 400 for a locked one."""
+    return _update(key, read_body(RoleBody, partial=True, read_only=_READ_ONLY).given())
+
+
+@blueprint.delete(f"{_PATH}<key>/")
+@operation("roles", "delete", {204: None})
+def delete_role(key: str) -> Response:
+    """204; whoever had it has it no more. 400 for a locked one."""
+    with api().db.transaction() as tx:
+        row = _row(tx, key)
+        if not access.delete_role(tx, row["uuid"]):
+            raise _locked(row)
+    return no_content()
+
+
+def _listing() -> Listing:
     column = {
         c: sql.Identifier("roles", c) for c in ("name", "description", "created", "updated", "uuid")
     }
@@ -71,48 +125,7 @@ def list_roles() -> Response:
         "pulp_id": column["uuid"],
         "pk": column["uuid"],
     }
-    selection = read_selection(filters, orderings, sql.SQL("roles.id DESC"))
-    page = read_page()
-    with api().db.transaction() as tx:
-        count, rows = list_page(tx, sql.SQL("*"), sql.SQL("roles"), selection, page)
-    return page_answer(page, count, [_render(row) for row in rows])
-
-
-@blueprint.post(_PATH)
-def add_role() -> Response:
-    """201 with a new role."""
-    body = read_body(RoleBody, read_only=_READ_ONLY)
-    with api().db.transaction() as tx:
-        return created(_render(access.add_role(tx, _checked(tx, dict(body)))))
-
-
-@blueprint.get(f"{_PATH}<key>/")
-def read_role(key: str) -> Response:
-    """One role."""
-    with api().db.transaction() as tx:
-        return answer(chosen_fields(_render(_row(tx, key))))
-
-
-@blueprint.put(f"{_PATH}<key>/")
-def replace_role(key: str) -> Response:
-    """200 with the role as it is now; 400 for a locked one."""
-    return _update(key, dict(read_body(RoleBody, read_only=_READ_ONLY)))
-
-
-@blueprint.patch(f"{_PATH}<key>/")
-def update_role(key: str) -> Response:
-    """200 with the role as it is now; 400 for a locked one."""
-    return _update(key, read_body(RoleBody, partial=True, read_only=_READ_ONLY).given())
-
-
-@blueprint.delete(f"{_PATH}<key>/")
-def delete_role(key: str) -> Response:
-    """204; whoever had it has it no more. 400 for a locked one."""
-    with api().db.transaction() as tx:
-        row = _row(tx, key)
-        if not access.delete_role(tx, row["uuid"]):
-            raise _locked(row)
-    return no_content()
+    return Listing(filters, orderings)
 
 
 def _update(key: str, given: Mapping[str, Any]) -> Response:

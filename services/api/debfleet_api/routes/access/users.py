@@ -18,7 +18,9 @@ from debfleet_api.bodies import Body, Flag, read_body, read_text, refuse
 from debfleet_api.errors import Refusal, field_errors, no_such
 from debfleet_api.filters import Condition, flag, list_page, read_selection, text_filters
 from debfleet_api.hrefs import group_href, numbered_prn, read_number, user_href, wire_time
+from debfleet_api.openapi.operations import Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.shapes.access import User
 from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("users", __name__)
@@ -49,7 +51,7 @@ def _read_password(value: Any) -> str | None:
 _Name = Annotated[str, BeforeValidator(_read_maybe_blank)]
 
 
-class UserBody(Body):
+class UserBody(Body, title="User"):
     """What a client may send."""
 
     username: Annotated[str, BeforeValidator(_read_username)]
@@ -62,18 +64,11 @@ class UserBody(Body):
 
 
 @blueprint.get(_PATH)
+@operation("users", "list", {200: Paged(User)}, listing=lambda: _listing())
 def list_users() -> Response:
     """One page of users."""
-    column = {c: sql.Identifier("users", c) for c in (*_TEXTS, "is_active", "is_staff", "id")}
-    suffixes = ("", "__in", "__iexact", "__contains", "__icontains")
-    filters = {
-        f"{name}{suffix}": text_filters(name, column[name])[f"{name}{suffix}"]
-        for name in _TEXTS
-        for suffix in suffixes
-    }
-    filters |= {name: flag(column[name]) for name in ("is_active", "is_staff")}
-    orderings: dict[str, Condition] = {**column, "date_joined": sql.Identifier("users", "created")}
-    selection = read_selection(filters, orderings, sql.SQL("users.id DESC"))
+    listing = _listing()
+    selection = read_selection(listing.filters, listing.orderings, sql.SQL("users.id DESC"))
     page = read_page()
     with api().db.transaction() as tx:
         count, rows = list_page(tx, sql.SQL("*"), sql.SQL("users"), selection, page)
@@ -82,6 +77,7 @@ def list_users() -> Response:
 
 
 @blueprint.post(_PATH)
+@operation("users", "create", {201: User}, body=UserBody)
 def add_user() -> Response:
     """201 with a new user, who may do nothing yet."""
     body = read_body(UserBody, read_only=_READ_ONLY)
@@ -94,6 +90,7 @@ def add_user() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation("users", "read", {200: User})
 def read_user(key: str) -> Response:
     """One user."""
     with api().db.transaction() as tx:
@@ -101,6 +98,7 @@ def read_user(key: str) -> Response:
 
 
 @blueprint.put(f"{_PATH}<key>/")
+@operation("users", "update", {200: User}, body=UserBody)
 def replace_user(key: str) -> Response:
     """200; fields that are left out go back to their defaults, the password stays."""
     body = read_body(UserBody, read_only=_READ_ONLY)
@@ -108,6 +106,7 @@ def replace_user(key: str) -> Response:
 
 
 @blueprint.patch(f"{_PATH}<key>/")
+@operation("users", "partial_update", {200: User}, body=UserBody)
 def update_user(key: str) -> Response:
     """200 with the user as they are now."""
     given = read_body(UserBody, partial=True, read_only=_READ_ONLY).given()
@@ -115,6 +114,7 @@ def update_user(key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/")
+@operation("users", "delete", {204: None})
 def delete_user(key: str) -> Response:
     """204; what they made stays."""
     with api().db.transaction() as tx:
@@ -137,6 +137,19 @@ def user_row(tx: Tx, key: str) -> dict[str, Any]:
 
 
 _TEXTS = ("username", "first_name", "last_name", "email")
+
+
+def _listing() -> Listing:
+    column = {c: sql.Identifier("users", c) for c in (*_TEXTS, "is_active", "is_staff", "id")}
+    suffixes = ("", "__in", "__iexact", "__contains", "__icontains")
+    filters = {
+        f"{name}{suffix}": text_filters(name, column[name])[f"{name}{suffix}"]
+        for name in _TEXTS
+        for suffix in suffixes
+    }
+    filters |= {name: flag(column[name]) for name in ("is_active", "is_staff")}
+    orderings: dict[str, Condition] = {**column, "date_joined": sql.Identifier("users", "created")}
+    return Listing(filters, orderings)
 
 
 def _update(key: str, given: Mapping[str, Any], *, has_password: bool) -> Response:

@@ -34,12 +34,13 @@ from debfleet_api.bodies import (
 )
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import ARTIFACT, REPOSITORY
+from debfleet_api.permissions import require
 from debfleet_api.receiving import FormFile, is_stored
 from debfleet_api.references import find_repository, find_unit, read_reference
 from debfleet_api.remote_fields import read_url
 from debfleet_api.routes.content.shown import show_unit
 from debfleet_api.routes.uploads import find_whole_upload
-from debfleet_api.state import api
+from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("creates", __name__)
 
@@ -60,7 +61,7 @@ def _read_artifact(value: Any) -> tuple[str, int]:
         row = None
         if unit is not None and unit.kind == Kind.ARTIFACT:
             row = contents.find_artifact(tx, unit.id)
-    if row is None:
+    if row is None or not current_user().is_superuser:
         refuse(_NO_OBJECT)
     return row["sha256"].hex(), row["size"]
 
@@ -174,6 +175,15 @@ def create_package() -> Response:
         "component": body.component or _COMPONENT,
     }
     return _create_of_file(Kind.PACKAGE, body, place)
+    given = body.given()
+    if len([name for name in _SOURCES if given.get(name) is not None]) != 1:
+        text = "Exactly one of 'file', 'file_url', 'upload' or 'artifact' must be specified."
+        raise field_errors({"non_field_errors": [text]})
+    require(REPOSITORY, "modify_content", body.repository)
+    name, source, exclusive = _source(body)
+    args = {"name": name, "source": source, "relative_path": body.relative_path}
+    args |= {"distribution": body.distribution or _DISTRIBUTION}
+    args |= {"component": body.component or _COMPONENT}
 
 
 @blueprint.post(f"{_PATH}installer_packages/")
@@ -231,6 +241,7 @@ def create_component() -> Response:
 def create_link() -> Response:
     """201 with the link, which is in no version until a modify adds it."""
     body = read_body(LinkBody, read_only=_READ_ONLY)
+    require(REPOSITORY, "modify_content", body.repository)
     if body.repository is not None:
         text = "A link is added to a repository with modify/, which takes several at once."
         raise field_errors({"repository": [text]})
@@ -299,6 +310,7 @@ def _create(kind: Kind, body: UnitBody, fields: Mapping[str, Any]) -> Response:
 
 
 def _task(kind: str, body: UnitBody, args: dict[str, Any], exclusive: list[str]) -> NewTask:
+    require(REPOSITORY, "modify_content", body.repository)
     repository = None
     if body.repository is not None:
         with api().db.transaction() as tx:
