@@ -47,7 +47,17 @@ ANYBODY = ()
 """Every user; what they see is narrowed down by the route with ``visible``."""
 
 ADMINISTRATORS = frozenset(
-    {"artifacts", "uploads", "maintenance", "users", "groups", "roles", "grants", "tasks"}
+    {
+        "artifacts",
+        "uploads",
+        "maintenance",
+        "users",
+        "groups",
+        "roles",
+        "grants",
+        "schedules",
+        "tasks",
+    }
 )
 """Blueprints whose other endpoints are for superusers alone; a test sees that none is forgotten."""
 
