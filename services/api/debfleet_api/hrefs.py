@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from debfleet.model import DISTRIBUTION, Kind
 from debfleet.db.access import HEADER_GUARD, RBAC_GUARD
-from debfleet.model import DISTRIBUTION, DOMAIN_UUID, Kind
+from debfleet.model import DISTRIBUTION, Kind
 from debfleet.model import DOMAIN as DOMAIN
 from debfleet.model import REMOTE as REMOTE
 from debfleet.model import REPOSITORY as REPOSITORY

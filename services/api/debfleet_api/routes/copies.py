@@ -16,6 +16,7 @@ from debfleet_api import asks
 from debfleet_api.bodies import Body, Flag, Items, not_built, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import REPOSITORY, VERSION, find_ref
+from debfleet_api.permissions import require, sees
 from debfleet_api.references import find_unit
 from debfleet_api.state import api
 
@@ -72,6 +73,7 @@ def _read(tx: Tx, place: int, item: Any) -> _Entry:
         _refuse(place, f"'{unknown[0]}' was unexpected")
     source = _version(tx, place, item["source_repo_version"])
     target = _repository(tx, place, item["dest_repo"])
+    require(REPOSITORY, "modify_content", target["uuid"])
     args = {
         "source": source.repository,
         "number": source.number,
@@ -91,7 +93,7 @@ def _version(tx: Tx, place: int, value: Any) -> Any:
         if at is None:
             at = repositories.list_version_places(tx, [ref.uuid]).get(ref.uuid)
         found = None if at is None else repositories.find_version(tx, *at)
-    if found is None:
+    if found is None or not sees(tx, REPOSITORY, found.repository_uuid):
         _refuse(place, f"source_repo_version: no repository version {value!r}")
     return found
 
@@ -101,7 +103,7 @@ def _repository(tx: Tx, place: int, value: Any) -> Mapping[str, Any]:
     found = None
     if ref is not None and ref.model == REPOSITORY:
         found = repositories.find_repository_row(tx, ref.uuid)
-    if found is None:
+    if found is None or not sees(tx, REPOSITORY, found["uuid"]):
         _refuse(place, f"dest_repo: no repository {value!r}")
     return found
 

@@ -175,15 +175,6 @@ def create_package() -> Response:
         "component": body.component or _COMPONENT,
     }
     return _create_of_file(Kind.PACKAGE, body, place)
-    given = body.given()
-    if len([name for name in _SOURCES if given.get(name) is not None]) != 1:
-        text = "Exactly one of 'file', 'file_url', 'upload' or 'artifact' must be specified."
-        raise field_errors({"non_field_errors": [text]})
-    require(REPOSITORY, "modify_content", body.repository)
-    name, source, exclusive = _source(body)
-    args = {"name": name, "source": source, "relative_path": body.relative_path}
-    args |= {"distribution": body.distribution or _DISTRIBUTION}
-    args |= {"component": body.component or _COMPONENT}
 
 
 @blueprint.post(f"{_PATH}installer_packages/")
@@ -274,6 +265,7 @@ def _create_of_file(kind: Kind, body: FileBody, place: Mapping[str, str]) -> Res
     if len([name for name in _SOURCES if given.get(name) is not None]) != 1:
         text = "Exactly one of 'file', 'file_url', 'upload' or 'artifact' must be specified."
         raise field_errors({"non_field_errors": [text]})
+    require(REPOSITORY, "modify_content", body.repository)
     name, source, exclusive = _source(body)
     args: dict[str, Any] = {"kind": int(kind), "name": name, "source": source}
     args |= {"relative_path": body.relative_path, **place}
