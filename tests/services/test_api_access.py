@@ -248,6 +248,19 @@ def test_content_is_read_through_repositories_that_one_may_read(admin: ApiClient
     refused(client.get(packages + mine["latest_version_href"]), 400)
 
 
+def test_nobody_takes_content_or_a_base_from_what_they_may_not_read(admin: ApiClient) -> None:
+    client, _ = a_user(admin, "deb.aptrepository_creator")
+    mine, hidden = made(client.post(REPOSITORIES, {"name": a_name()})), admin.repository()
+    modify = f"{mine['pulp_href']}modify/"
+    entry = {"source_repo_version": hidden["latest_version_href"], "dest_repo": mine["pulp_href"]}
+
+    base = refused(client.post(modify, {"base_version": hidden["latest_version_href"]}))
+    copied = refused(client.post(f"{V3}deb/copy/", {"config": [entry]}))
+
+    assert base == {"base_version": ["Invalid hyperlink - Object does not exist."]}
+    assert "no repository version" in str(copied)
+
+
 def test_a_distribution_belongs_to_its_maker(admin: ApiClient) -> None:
     client, _ = a_user(admin, "deb.aptdistribution_creator")
     task = client.task(client.post(DISTRIBUTIONS, {"name": a_name(), "base_path": a_name()}))

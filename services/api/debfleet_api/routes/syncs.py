@@ -19,6 +19,7 @@ from debfleet_api.bodies import Body, Flag, Items, OptionalText, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import VERSION, find_ref
 from debfleet_api.openapi.operations import STARTED, operation
+from debfleet_api.permissions import sees, sees_unit
 from debfleet_api.references import find_remote, find_unit
 from debfleet_api.routes.content.creates import Word
 from debfleet_api.routes.repositories import repository_row
@@ -116,7 +117,7 @@ def _units(tx: Tx, field: str, values: list[Any]) -> list[UnitId]:
             raise field_errors({field: [f"URI not valid: {value}"]})
         found[value] = find_unit(tx, value) if ref else None
     known = contents.list_known(tx, [u for u in found.values() if u is not None])
-    missing = [v for v, u in found.items() if u is None or u not in known]
+    missing = [v for v, u in found.items() if u is None or u not in known or not sees_unit(tx, u)]
     if missing:
         shown = f"{missing[:100]}" + (f" and {len(missing) - 100} more" * (len(missing) > 100))
         text = f"Could not find the following content units: {shown}"
@@ -137,6 +138,6 @@ def _base(tx: Tx, value: str | None) -> tuple[int, int] | None:
     if place is None:
         place = repositories.list_version_places(tx, [ref.uuid]).get(ref.uuid)
     version = None if place is None else repositories.find_version(tx, *place)
-    if version is None:
+    if version is None or not sees(tx, REPOSITORY, version.repository_uuid):
         raise field_errors({"base_version": ["Invalid hyperlink - Object does not exist."]})
     return version.repository, version.number

@@ -30,7 +30,7 @@ from debfleet_api.filters import (
     text_filters,
 )
 from debfleet_api.hrefs import find_uuid, group_href, href, numbered_prn, user_href, wire_time
-from debfleet_api.openapi.operations import Listing, Operation, Paged, operation, operations
+from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operation, operations
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.permissions import owned, visible
 from debfleet_api.shapes.access import BaseGuard, HeaderGuard, RbacGuard
@@ -70,6 +70,26 @@ class HeaderBody(RbacBody, title="HeaderContentGuard"):
 _BODIES: dict[str, type[RbacBody]] = {"rbac": RbacBody, "header": HeaderBody}
 
 
+_SHAPES: dict[str, type[RbacGuard | HeaderGuard]] = {"rbac": RbacGuard, "header": HeaderGuard}
+
+
+def _on_each(action: str, status: int = 200, *, has_body: bool = False) -> list[Operation]:
+    """The operation on the guards of each kind."""
+
+    def one(kind: str, shape: type[RbacGuard | HeaderGuard]) -> Operation:
+        answer: Answer = Paged(shape) if action == "list" else shape
+        return Operation(
+            f"contentguards/core/{kind}",
+            action,
+            {status: None if status == 204 else answer},
+            body=_BODIES[kind] if has_body else None,
+            listing=(lambda: _listing(kind)) if action == "list" else None,
+            values={"kind": kind},
+        )
+
+    return [one(kind, shape) for kind, shape in _SHAPES.items()]
+
+
 @blueprint.get("/contentguards/")
 @operation("contentguards", "list", {200: Paged(BaseGuard)}, listing=lambda: _listing(None))
 def list_all_guards() -> Response:
@@ -78,48 +98,14 @@ def list_all_guards() -> Response:
 
 
 @blueprint.get(_PATH)
-@operations(
-    [
-        Operation(
-            "contentguards/core/rbac",
-            "list",
-            {200: Paged(RbacGuard)},
-            values={"kind": "rbac"},
-            listing=lambda: _listing("rbac"),
-        ),
-        Operation(
-            "contentguards/core/header",
-            "list",
-            {200: Paged(HeaderGuard)},
-            values={"kind": "header"},
-            listing=lambda: _listing("header"),
-        ),
-    ]
-)
+@operations(_on_each("list"))
 def list_guards(kind: str) -> Response:
     """One page of guards of a kind."""
     return _page(kind)
 
 
 @blueprint.post(_PATH)
-@operations(
-    [
-        Operation(
-            "contentguards/core/rbac",
-            "create",
-            {201: RbacGuard},
-            values={"kind": "rbac"},
-            body=RbacBody,
-        ),
-        Operation(
-            "contentguards/core/header",
-            "create",
-            {201: HeaderGuard},
-            values={"kind": "header"},
-            body=HeaderBody,
-        ),
-    ]
-)
+@operations(_on_each("create", 201, has_body=True))
 def add_guard(kind: str) -> Response:
     """201 with the new guard."""
     body = read_body(_BODIES[kind], read_only=_READ_ONLY)
@@ -130,14 +116,7 @@ def add_guard(kind: str) -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
-@operations(
-    [
-        Operation("contentguards/core/rbac", "read", {200: RbacGuard}, values={"kind": "rbac"}),
-        Operation(
-            "contentguards/core/header", "read", {200: HeaderGuard}, values={"kind": "header"}
-        ),
-    ]
-)
+@operations(_on_each("read"))
 def read_guard(kind: str, key: str) -> Response:
     """One guard."""
     with api().db.transaction() as tx:
@@ -145,48 +124,14 @@ def read_guard(kind: str, key: str) -> Response:
 
 
 @blueprint.put(f"{_PATH}<key>/")
-@operations(
-    [
-        Operation(
-            "contentguards/core/rbac",
-            "update",
-            {200: RbacGuard},
-            values={"kind": "rbac"},
-            body=RbacBody,
-        ),
-        Operation(
-            "contentguards/core/header",
-            "update",
-            {200: HeaderGuard},
-            values={"kind": "header"},
-            body=HeaderBody,
-        ),
-    ]
-)
+@operations(_on_each("update", has_body=True))
 def replace_guard(kind: str, key: str) -> Response:
     """200 with the guard as it is now."""
     return _update(kind, key, dict(read_body(_BODIES[kind], read_only=_READ_ONLY)))
 
 
 @blueprint.patch(f"{_PATH}<key>/")
-@operations(
-    [
-        Operation(
-            "contentguards/core/rbac",
-            "partial_update",
-            {200: RbacGuard},
-            values={"kind": "rbac"},
-            body=RbacBody,
-        ),
-        Operation(
-            "contentguards/core/header",
-            "partial_update",
-            {200: HeaderGuard},
-            values={"kind": "header"},
-            body=HeaderBody,
-        ),
-    ]
-)
+@operations(_on_each("partial_update", has_body=True))
 def update_guard(kind: str, key: str) -> Response:
     """200 with the guard as it is now."""
     body = read_body(_BODIES[kind], partial=True, read_only=_READ_ONLY)
@@ -194,12 +139,7 @@ def update_guard(kind: str, key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/")
-@operations(
-    [
-        Operation("contentguards/core/rbac", "delete", {204: None}, values={"kind": "rbac"}),
-        Operation("contentguards/core/header", "delete", {204: None}, values={"kind": "header"}),
-    ]
-)
+@operations(_on_each("delete", 204))
 def delete_guard(kind: str, key: str) -> Response:
     """204; 400 while a distribution has it, which would be open to everybody then."""
     with api().db.transaction() as tx:
