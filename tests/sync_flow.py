@@ -144,6 +144,20 @@ class Flow:
             rows = tx.execute(query, (self.repository["id"],)).fetchall()
         return {(r["name"], r["version"], r["architecture"]) for r in rows}
 
+    def sources(self) -> set[tuple[str, str, str]]:
+        """(component, name, version) of the latest version's source packages."""
+        query = """
+            select rc.component, p.name, p.version
+              from repository_chunks c
+              join content_lists l on l.id = c.list and l.kind = 13
+              join release_components rc on rc.id = l.release_component
+             cross join generate_series(0, chunk_size() - 1) i
+              join source_packages p on p.id = id_at(c.chunk, i)
+             where c.repository = %s and c.removed is null and get_bit(c.bits, i) = 1"""
+        with self.db.transaction() as tx:
+            rows = tx.execute(query, (self.repository["id"],)).fetchall()
+        return {(r["component"], r["name"], r["version"]) for r in rows}
+
     def places(self) -> set[tuple[str, str, str, str]]:
         """(component, index architecture, name, version) of the latest version's packages."""
         query = """

@@ -12,6 +12,7 @@ from pathlib import Path
 from archive.debs import encode, make_deb
 from archive.keys import SigningKey
 from archive.model import Archive, Dist, Listed, Pkg, Source
+from archive.source_files import make_source, render
 
 _SUFFIX = {"xz": ".xz", "gz": ".gz", "zst": ".zst", "plain": ""}
 _ALGORITHMS = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
@@ -36,6 +37,7 @@ def write_archive(
     """
     listed: list[Listed] = []
     indices: list[str] = []
+    source_files: dict[str, bytes] = {}
     stanzas = _Stanzas(folder if pool else None)
     for dist in dists:
         files: dict[str, bytes] = {}
@@ -51,9 +53,15 @@ def write_archive(
             if dist.legacy_release and not dist.is_flat:
                 files[f"{index.directory}/Release"] = _legacy_release(dist, index)
         for component, sources in (dist.sources or {}).items():
-            files |= _source_index(folder, component, sources, encodings)
+            forms, packed = _source_index(dist, component, sources, encodings)
+            files |= forms
+            source_files |= packed
+            if not plain:
+                listed_only.add(next(iter(forms)))
         _write_dist(folder, dist, files, listed_only, key, by_hash)
-    return Archive(folder, tuple(listed), tuple(indices))
+    for path, body in source_files.items() if pool else ():
+        _write(folder / path, body)
+    return Archive(folder, tuple(listed), tuple(indices), source_files)
 
 
 class _Index:
@@ -210,42 +218,16 @@ def _legacy_release(dist: Dist, index: _Index) -> bytes:
 
 
 def _source_index(
-    folder: Path, component: str, sources: Sequence[Source], encodings: Sequence[str]
-) -> dict[str, bytes]:
+    dist: Dist, component: str, sources: Sequence[Source], encodings: Sequence[str]
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The index in its encodings by path below Release, and the files of its packages."""
     plain = component.rpartition("/")[2]
-    stanzas = []
-    for source in sources:
-        directory = f"pool/{plain}/{source.name[:1]}/{source.name}"
-        stem = f"{source.name}_{source.version.partition(':')[2] or source.version}"
-        tarball = encode(f"source of {source.name} {source.version}".encode(), "xz")
-        fields = {
-            "Format": "3.0 (native)",
-            "Binary": source.binary or source.name,
-            "Architecture": "any",
-            "Version": source.version,
-            "Maintainer": "Archive Generator <archive@example.org>",
-            "Standards-Version": "4.6.2",
-            **source.fields,
-        }
-        files = {f"{stem}.tar.xz": tarball}
-        dsc = _fields({"Source": source.name, **fields, **_checksums(files)})
-        files[f"{stem}.dsc"] = dsc.encode()
-        for name, content in files.items():
-            _write(folder / directory / name, content)
-        stanzas.append(
-            _fields({"Package": source.name, **fields, "Directory": directory, **_checksums(files)})
-        )
-    return _encoded(f"{plain}/source/Sources", "\n".join(stanzas).encode(), encodings)
-
-
-def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:
-    def rows(algorithm: str) -> str:
-        return "".join(
-            f"\n {hashlib.new(algorithm, content).hexdigest()} {len(content)} {name}"
-            for name, content in files.items()
-        )
-
-    return {"Files": rows("md5"), "Checksums-Sha256": rows("sha256")}
+    folder = (dist.directory or ".") if dist.is_flat else None
+    made = [make_source(source, plain, folder) for source in sources]
+    path = "Sources" if dist.is_flat else f"{plain}/source/Sources"
+    content = "".join(f"{one.stanza}\n" for one in made).encode()
+    files = {path: body for one in made for path, body in one.files.items()}
+    return _encoded(path, content, encodings), files
 
 
 def _write_dist(
@@ -306,15 +288,7 @@ def render_release(dist: Dist, files: Mapping[str, bytes], by_hash: bool = True)
             for path, content in files.items()
         )
         fields[name] = "".join(rows)
-    return _fields({k: v for k, v in (fields | dict(dist.fields)).items() if v}).encode()
-
-
-def _fields(fields: Mapping[str, str | None]) -> str:
-    return "".join(
-        f"{name}:{value}\n" if value.startswith("\n") else f"{name}: {value}\n"
-        for name, value in fields.items()
-        if value
-    )
+    return render({k: v for k, v in (fields | dict(dist.fields)).items() if v}).encode()
 
 
 def _moment(moment: datetime | None) -> str | None:

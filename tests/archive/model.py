@@ -28,12 +28,17 @@ class Pkg:
 
 @dataclass(frozen=True)
 class Source:
-    """One source package; ``files`` are its files beside the .dsc."""
+    """One source package."""
 
     name: str
     version: str = "1.0"
     binary: str = ""
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)  # of its .dsc
+    directory: str | None = None  # below the archive; none: pool/COMPONENT/PREFIX/NAME
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    # beside the .dsc, by name; none: an orig and a debian tarball, or one where it has no revision
+    stanza: Mapping[str, str] = field(default_factory=dict)
+    # fields replaced or added in the index alone, to lie; '' leaves one out
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Dist:
     all_packages: str = "each"
     # where packages for `all` are listed: "each" index, their "own" (binary-all), or "both", which
     # says No-Support-for-Architecture-all: Packages
-    sources: Mapping[str, Sequence[Source]] | None = None  # by component
+    sources: Mapping[str, Sequence[Source]] | None = None  # by component; flat: one, any name
     digests: Sequence[str] = ("MD5Sum", "SHA256")  # MD5Sum, SHA1, SHA256, SHA512
     fields: Mapping[str, str] = field(default_factory=dict)  # of Release; '' leaves one out
     legacy_release: bool = True  # COMPONENT/binary-ARCH/Release beside each index
@@ -95,6 +100,8 @@ class Archive:
     folder: Path
     listed: tuple[Listed, ...]  # in the order of the indices
     indices: tuple[str, ...]  # paths of the plain Packages below the archive, written or not
+    source_files: Mapping[str, bytes] = field(default_factory=dict)
+    # every file of every source package by its path, written or not
 
     @property
     def files(self) -> dict[str, str]:

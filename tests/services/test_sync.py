@@ -586,12 +586,12 @@ def test_an_option_that_is_not_built_fails_the_sync_and_is_named(
     flow: Flow, write: Write, upstream: Upstream
 ) -> None:
     upstream.rotate(write(stable()).folder)
-    flow.set_remote(upstream, sync_sources=True)
+    flow.set_remote(upstream, sync_installer=True)
 
     done = flow.sync()
 
     assert done.state == "failed"
-    assert "sync_sources" in done.error
+    assert "sync_installer" in done.error
 
 
 def test_weak_digests_alone_are_refused(flow: Flow, write: Write, upstream: Upstream) -> None:

@@ -159,7 +159,6 @@ BAD = {
     "an address that is never allowed": Bad(
         ["169.254.169.254"], fields={"url": "http://169.254.169.254/"}
     ),
-    "sources, which are not built": Bad(["sync_sources"], fields={"sync_sources": True}),
     "udebs, which are not built": Bad(["sync_udebs"], fields={"sync_udebs": True}),
     "the installer, which is not built": Bad(["sync_installer"], fields={"sync_installer": True}),
     "an error of the server": Bad(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from datetime import UTC
 from html import escape
@@ -18,6 +19,7 @@ from debfleet_content.database import Reader
 
 _NAME_WIDTH = 100
 _TREES = 8  # publications whose folders are remembered
+_BY_DIGEST = re.compile(r"(.+)/by-digest(?:/([0-9a-f]{12}))?")
 
 
 class Listings:
@@ -53,8 +55,11 @@ class Listings:
     ) -> list[Entry]:
         is_verbatim = target.kind == "verbatim"
         folder, by_digest = path, False
-        if not is_verbatim and target.layout != ALPHABETICAL and path.endswith("/by-digest"):
-            folder, by_digest = path.removesuffix("/by-digest"), True
+        match = _BY_DIGEST.fullmatch(path)
+        if not is_verbatim and match is not None and match[2] is not None:
+            return await self._list_source(publication, tree, match[1], match[2])
+        if not is_verbatim and target.layout != ALPHABETICAL and match is not None:
+            folder, by_digest = match[1], True
         entries = [] if by_digest else [Entry(name) for name in sorted(tree.names.get(path, ()))]
         if folder not in tree.packages:
             return entries
@@ -72,6 +77,21 @@ class Listings:
 
         async with self._one:
             return entries + await asyncio.to_thread(look)
+
+    async def _list_source(
+        self, publication: int, tree: _Tree, folder: str, digits: str
+    ) -> list[Entry]:
+        """The folder that one source package has by its digest."""
+        if folder not in tree.packages:
+            return []
+        component, place = tree.packages[folder]
+
+        def look() -> list[Entry]:
+            with self._db.transaction() as tx:
+                return served.list_source(tx, publication, component, place, digits)
+
+        async with self._one:
+            return await asyncio.to_thread(look)
 
     async def _tree(self, publication: int, is_verbatim: bool) -> _Tree:
         def look() -> _Tree:

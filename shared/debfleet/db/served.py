@@ -18,6 +18,7 @@ from debfleet.db import sql
 from debfleet.db.connect import Tx
 from debfleet.deb.paths import pool_prefix
 from debfleet.deb.publish import BY_DIGEST, pool_paths
+from debfleet.deb.publish_sources import BY_DIGEST_DIGITS, source_directories
 
 _q = sql.load("served.sql")
 
@@ -119,7 +120,12 @@ async def find_older_file(tx: AsyncTx, distribution: int, grace: Grace, path: st
 
 
 async def find_pool_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
-    """The package at a path, in what is served now or was lately."""
+    """The package at a path, or a source package's file, in what is served now or was lately."""
+    file = await _find_package(tx, distribution, grace, path)
+    return file or await _find_source_file(tx, distribution, grace, path)
+
+
+async def _find_package(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
     folders, _, name = path.rpartition("/")
     file, component = name, ""
     parts = folders.split("/")
@@ -137,6 +143,23 @@ async def find_pool_file(tx: AsyncTx, distribution: int, grace: Grace, path: str
                 return File(
                     path, row["sha256"], row["size"], row["created"], row["is_stored"], is_pool=True
                 )
+    return None
+
+
+async def _find_source_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+    folder, _, name = path.rpartition("/")
+    parts, component = folder.split("/"), ""
+    if path.startswith(POOL):
+        if len(parts) > 2 and parts[-2] == "by-digest":
+            parts = parts[:-2]
+        component = "/".join(parts[1:-2])
+    values = _generations(distribution, grace) | {"file": name, "component": component}
+    rows = await tx.execute(_with_generations("list_pool_sources"), values)
+    async for row in rows:
+        if _has_source_file(row, path, component):
+            return File(
+                path, row["sha256"], row["size"], row["created"], row["is_stored"], is_pool=True
+            )
     return None
 
 
@@ -159,6 +182,18 @@ def _lies_at(row: DictRow, path: str, component: str) -> bool:
         return False
     paths = pool_paths(component, row["name"], row["source"], row["relative_path"], row["sha256"])
     return path == paths.by_digest or (path == paths.alphabetical and row["layout"] != BY_DIGEST)
+
+
+def _has_source_file(row: DictRow, path: str, component: str) -> bool:
+    if row["kind"] == "verbatim":
+        return bool(row["relative_path"] == path)
+    if not (row["is_linked"] or (row["simple"] and component == SIMPLE)):
+        return False
+    places = source_directories(component, row["name"], row["dsc"])
+    folder = path.rpartition("/")[0]
+    return folder == places.by_digest or (
+        folder == places.alphabetical and row["layout"] != BY_DIGEST
+    )
 
 
 def _file(row: DictRow | None) -> File | None:
@@ -209,10 +244,11 @@ def list_pool_folders(tx: Tx, publication: int, *, is_verbatim: bool) -> dict[st
     Reads every package of the version.
     """
     folders: dict[str, tuple[str, str]] = {}
-    for row in tx.execute(_q["list_pool_folders"], {"publication": publication}):
-        component, place = row["component"], row["place"]
-        path = place if is_verbatim else f"pool/{component}/{pool_prefix(place)}/{place}"
-        folders[path.strip("/")] = (component, place)
+    for query in ("list_pool_folders", "list_source_folders"):
+        for row in tx.execute(_q[query], {"publication": publication}):
+            component, place = row["component"], row["place"]
+            path = place if is_verbatim else f"pool/{component}/{pool_prefix(place)}/{place}"
+            folders[path.strip("/")] = (component, place)
     return folders
 
 
@@ -229,4 +265,21 @@ def list_pool(
         path = paths.by_digest if by_digest else paths.alphabetical
         name = (row["relative_path"] if is_verbatim else path).rpartition("/")[2]
         names.setdefault(name, Entry(name, row["created"], row["size"]))
+    for row in tx.execute(_q["list_source_folder"], values):
+        name = row["path"].rpartition("/")[2]
+        if by_digest:  # each source package has a folder of its own there
+            name = f"{row['dsc'].hex()[:BY_DIGEST_DIGITS]}/"
+            names.setdefault(name, Entry(name, row["created"]))
+        else:
+            names.setdefault(name, Entry(name, row["created"], row["size"]))
     return list(names.values())
+
+
+def list_source(tx: Tx, publication: int, component: str, place: str, digits: str) -> list[Entry]:
+    """The files of the source packages whose .dsc has a digest that begins so."""
+    values = {"publication": publication, "component": component, "place": place}
+    return [
+        Entry(row["path"].rpartition("/")[2], row["created"], row["size"])
+        for row in tx.execute(_q["list_source_folder"], values)
+        if row["dsc"].hex().startswith(digits)
+    ]

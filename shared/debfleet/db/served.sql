@@ -1,6 +1,7 @@
 -- What a URL below /pulp/content/ stands for. Asked for each request: every statement finds its rows
 -- by an index, and none reads a whole version.
--- Kinds (debfleet.model.Kind): 1 package, 11 link of a package to a component, 2 and 14 the same of the installer.
+-- Kinds (debfleet.model.Kind): 1 package, 11 link of a package to a component, 2 and 14 the same of the
+-- installer, 12 and 13 of source packages.
 
 -- name: find_distribution
 -- The distribution of a path, what it serves now, and the published file at the path if there is one.
@@ -80,6 +81,33 @@ select p.name, p.source, p.relative_path, p.sha256, p.size, p.created, a.id is n
  where file_name(p.relative_path) = %(file)s
  order by s.until desc nulls first, p.id
 
+-- name: list_pool_sources
+-- Files of source packages, of a file name, in the same way; dsc: the digest of their package's .dsc.
+with g as ({generations}),
+sets as (
+  select distinct on (p.repository, p.number, p.kind, p.simple, p.structured, p.layout)
+         p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until
+    from g join publications p on p.id = g.publication
+   order by p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until desc nulls first)
+select p.name, p.sha256 as dsc, f.path as relative_path, f.sha256, f.size, p.created, a.id is not null as is_stored,
+       s.kind, s.simple, s.structured, s.layout,
+       s.structured and exists (
+         select from release_components rc
+           join content_lists l on l.kind = 13 and l.release_component = rc.id
+           join repository_chunks c on c.repository = s.repository and c.list = l.id and c.chunk = chunk_of(p.id)
+            and c.added <= s.number and (c.removed is null or c.removed > s.number)
+            and get_bit(c.bits, place_of(p.id)) = 1
+          where rc.component = %(component)s) as is_linked
+  from unit_files f join source_packages p on p.id = f.unit
+ cross join sets s
+  join content_lists k on k.kind = 12
+  join repository_chunks h on h.repository = s.repository and h.list = k.id and h.chunk = chunk_of(p.id)
+   and h.added <= s.number and (h.removed is null or h.removed > s.number)
+   and get_bit(h.bits, place_of(p.id)) = 1
+  left join artifacts a on a.sha256 = f.sha256
+ where f.kind = 12 and file_name(f.path) = %(file)s
+ order by s.until desc nulls first, p.id
+
 -- name: list_base_paths
 -- Base paths below a folder, hidden ones left out.
 select base_path from distributions
@@ -150,4 +178,45 @@ select u.name, u.source, u.relative_path, u.sha256, u.size, u.created
   from ids join packages u using (id) cross join p
  where case when p.kind = 'verbatim' then left(u.relative_path, -length(file_name(u.relative_path)))
             else split_part(coalesce(u.source, u.name), ' ', 1) end = %(place)s
+ order by u.id
+
+-- name: list_source_folders
+-- The folders of the source packages' files: a component and a source, or upstream's folder.
+with p as (select * from publications where id = %(publication)s),
+sets as materialized (
+  select case when l.kind = 13 then rc.component else 'all' end as component, c.chunk, bit_or(c.bits) as bits
+    from p join repository_chunks c on c.repository = p.repository and c.added <= p.number
+     and (c.removed is null or c.removed > p.number)
+    join content_lists l on l.id = c.list
+     and (l.kind = 12 and (p.kind = 'verbatim' or p.simple) or l.kind = 13 and p.kind = 'apt' and p.structured)
+    left join release_components rc on rc.id = l.release_component and l.kind = 13
+   group by 1, 2),
+ids as materialized (
+  select component, id_at(chunk, place) as id from sets, generate_series(0, chunk_size() - 1) place
+   where get_bit(bits, place) = 1)
+select distinct i.component, u.name as place
+  from ids i join source_packages u using (id) cross join p where p.kind = 'apt'
+union
+select distinct i.component, left(f.path, -length(file_name(f.path)))
+  from ids i join unit_files f on f.kind = 12 and f.unit = i.id cross join p where p.kind = 'verbatim'
+
+-- name: list_source_folder
+-- The files of source packages in one of these folders; dsc: the digest of their package's .dsc.
+with p as (select * from publications where id = %(publication)s),
+sets as materialized (
+  select c.chunk, bit_or(c.bits) as bits
+    from p join repository_chunks c on c.repository = p.repository and c.added <= p.number
+     and (c.removed is null or c.removed > p.number)
+    join content_lists l on l.id = c.list
+    left join release_components rc on rc.id = l.release_component and l.kind = 13
+   where l.kind = 12 and (p.kind = 'verbatim' or p.simple and %(component)s = 'all')
+      or l.kind = 13 and p.kind = 'apt' and p.structured and rc.component = %(component)s
+   group by 1),
+ids as materialized (
+  select id_at(chunk, place) as id from sets, generate_series(0, chunk_size() - 1) place
+   where get_bit(bits, place) = 1)
+select u.sha256 as dsc, f.path, f.size, u.created
+  from ids join source_packages u using (id) cross join p
+  join unit_files f on f.kind = 12 and f.unit = u.id
+ where case when p.kind = 'verbatim' then left(f.path, -length(file_name(f.path))) else u.name end = %(place)s
  order by u.id

@@ -106,7 +106,7 @@ def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], hel
 
 
 def _refuse_not_built(remote: Remote) -> None:
-    for field in ("sync_sources", "sync_installer"):
+    for field in ("sync_installer",):
         if getattr(remote, field):
             raise NotBuilt(
                 f"The remote '{remote.name}' has {field} set, which this version of debfleet "
