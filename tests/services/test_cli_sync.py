@@ -247,6 +247,27 @@ def test_an_unknown_guard_or_level_is_named(
     assert "--guard: '" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [([], None), (["--sources"], True), (["--no-sources"], False)]
+)
+def test_source_packages_are_synced_when_asked_for(
+    run: Run, fake: FakeApi, flags: list[str], wanted: bool | None
+) -> None:
+    assert run(URL, "--distributions", "bookworm", *flags) == 0
+
+    assert fake.asked("POST", "remotes/")[0].body.get("sync_sources") is wanted
+
+
+def test_a_remote_without_sources_is_said_to_differ(
+    run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote(fake, sync_sources=False)
+
+    assert run(URL, "--distributions", "bookworm", "--sources") == 2
+
+    assert "sync_sources: no -> yes" in capsys.readouterr().err
+
+
 def test_no_wait_returns_at_once_and_says_how_to_watch(
     run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:

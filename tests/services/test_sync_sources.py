@@ -374,7 +374,7 @@ def test_two_files_at_one_path_are_refused(flow: Flow, write: Write, upstream: U
         Source("foo", "2.0-2", files={"foo_2.0.orig.tar.gz": b"two"}),
     ]
 
-    error = failed(flow, upstream, write(stable(sources)))
+    error = failed(flow, upstream, write(stable(sources)), policy="on_demand")
 
     assert "[PLP0022]" in error
     assert "foo_2.0.orig.tar.gz" in error

@@ -17,7 +17,7 @@ import pytest
 import servers
 from archive.build import write_archive
 from archive.keys import SigningKey
-from archive.model import Archive, Dist, Pkg
+from archive.model import Archive, Dist, Pkg, Source
 from archive.upstream import Upstream
 from debfleet.deb.release import parse_release
 from debfleet_cli.apt_client import AptClient, AptFailed
@@ -42,6 +42,7 @@ PACKAGES = [
     Pkg("app-data", "2.0", architecture="all", payload_size=300_000),
     Pkg("app", "1:2.0+really1~rc1-1", architecture="arm64"),
 ]
+SOURCES = [Source("app", "1:2.0+really1~rc1-1"), Source("libapp", "3.1-2", "libapp++")]
 WAYS: list[dict[str, str]] = [{}, {"Acquire::By-Hash": "force"}, {"Acquire::By-Hash": "no"}]
 
 
@@ -70,6 +71,14 @@ class House:
         body = {"signing_service": self.service["pulp_href"], **options}
         publication = publish(self.api, repository, **body)
         return str(distribute(self.api, name, publication=publication["pulp_href"])["base_url"])
+
+    def offered(self, name: str, repository: Body, options: Body) -> tuple[str, str]:
+        """Publish, verbatim where the options say so, and serve it: the base URL and the key."""
+        if not options.get("verbatim"):
+            return self.published(name, repository, **options), self.key
+        publication = publish(self.api, repository, VERBATIM)
+        made = distribute(self.api, name, publication=publication["pulp_href"])
+        return str(made["base_url"]), KEY.public
 
     def upstream_requests(self, upstream: Upstream) -> list[str]:
         return [path for path in upstream.paths() if path.endswith("deb")]
@@ -107,6 +116,14 @@ def assert_installs(client: AptClient, archive: Archive) -> None:
     assert set(client.packages().values()) == offered(archive)
     files = client.install_download_only("app")
     assert {hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == offered(archive)
+
+
+def assert_brings_sources(client: AptClient, archive: Archive) -> None:
+    """apt fetches the sources of `app` and its library, with the right bytes."""
+    files = client.source_download_only("app", "libapp")
+    assert {file.name: file.read_bytes() for file in files} == {
+        path.rpartition("/")[2]: body for path, body in archive.source_files.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -347,6 +364,90 @@ def test_the_commands_publish_say_what_to_paste_and_roll_back(
     # apt keeps the lists it has where a Release is older than them, so a rollback is a new Release.
     assert client.packages() == before
     assert client.install_download_only("app")
+
+
+@pytest.mark.parametrize(
+    ("dist", "options", "suite", "components"),
+    [
+        ("bookworm", {}, "bookworm", "main"),
+        ("bookworm", {"simple": True, "structured": False}, "default", "all"),
+        ("bookworm", {"layout": "nested_by_digest"}, "bookworm", "main"),
+        ("bookworm", {"verbatim": True}, "bookworm", "main"),
+        ("./", {}, "flat-repo", "flat-repo-component"),
+        ("./", {"verbatim": True}, "./", ""),
+    ],
+)
+def test_apt_fetches_source_packages(
+    house: House, client: AptClient, upstream: Upstream, tmp_path: Path,
+    dist: str, options: dict[str, object], suite: str, components: str,
+) -> None:  # fmt: skip
+    archive = write(tmp_path, Dist(dist, {"main": PACKAGES}, sources={"main": SOURCES}))
+    words = [dist.strip("./") or "flat", *map(str, options), str(options.get("layout", ""))]
+    name = "source-" + "-".join(words).replace("_", "-").strip("-")
+    repository = house.synced(name, upstream, dist, sync_sources=True)
+    base, key = house.offered(name, repository, options)
+    client.add_source("ours", base, suite, components, key=key, types="deb deb-src")
+
+    for way in WAYS:
+        client.forget()
+        clean_update(client, way)
+        assert_installs(client, archive)
+        assert_brings_sources(client, archive)
+
+
+def test_a_source_that_nobody_asked_for_is_fetched_when_apt_does(
+    house: House, client: AptClient, upstream: Upstream, tmp_path: Path
+) -> None:
+    sources = [Source(s.name, s.version, fields={"Homepage": "http://lazy/"}) for s in SOURCES]
+    archive = write(tmp_path, Dist("bookworm", {"main": PACKAGES}, sources={"main": sources}))
+    remote = {"sync_sources": True, "policy": "on_demand"}
+    base = house.published(
+        "lazy-source", house.synced("lazy-source", upstream, "bookworm", **remote)
+    )
+    client.add_source("ours", base, "bookworm", "main", key=house.key, types="deb-src")
+    clean_update(client)
+
+    assert_brings_sources(client, archive)
+
+
+def test_apt_refuses_a_dsc_that_is_not_the_one_that_was_signed(
+    house: House, client: AptClient, upstream: Upstream, tmp_path: Path
+) -> None:
+    sources = [Source(s.name, s.version, fields={"Homepage": "http://lies/"}) for s in SOURCES]
+    archive = write(tmp_path, Dist("bookworm", {"main": PACKAGES}, sources={"main": sources}))
+    remote = {"sync_sources": True, "policy": "on_demand"}
+    base = house.published(
+        "lying-source", house.synced("lying-source", upstream, "bookworm", **remote)
+    )
+    for path in archive.source_files:
+        if path.endswith(".dsc"):
+            file = tmp_path / "archive" / path
+            file.write_bytes(file.read_bytes()[:-1] + b"!")
+    client.add_source("ours", base, "bookworm", "main", key=house.key, types="deb-src")
+    clean_update(client)
+
+    with pytest.raises(AptFailed):
+        client.source_download_only("app", "libapp")
+
+
+def test_the_command_sources_names_deb_src_where_there_are_sources(
+    house: House, client: AptClient, upstream: Upstream, tmp_path: Path
+) -> None:
+    archive = write(tmp_path, Dist("bookworm", {"main": PACKAGES}, sources={"main": SOURCES}))
+    house.synced("no-source", upstream, "bookworm")
+    house.fleet.command("publish", "no-source", "--base-path", "no-source")
+    (tmp_path / "key.asc").write_text(KEY.public)
+    argv = ("--distributions", "bookworm", "--gpgkey", str(tmp_path / "key.asc"), "--sources")
+
+    house.fleet.command("sync", upstream.url, *argv, "--name", "with-source")
+    house.fleet.command("publish", "with-source", "--base-path", "with-source")
+
+    assert "Types: deb\n" in house.fleet.command("sources", "no-source")
+    said = house.fleet.command("sources", "with-source")
+    assert "Types: deb deb-src\n" in said
+    _paste(client, said)
+    clean_update(client)
+    assert_brings_sources(client, archive)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,13 @@ class AptClient:
         self._well("apt-get", "download", *names)
         return sorted((self.root / "tmp").glob("*.deb"))
 
+    def source_download_only(self, *names: str) -> list[Path]:
+        """apt-get source: the .dsc files and what they name, fetched by apt and verified."""
+        folder = self.root / "tmp/source"
+        folder.mkdir(exist_ok=True)
+        self._well("apt-get", "source", "--download-only", *names, folder=folder)
+        return sorted(folder.iterdir())
+
     def install_download_only(self, *names: str) -> list[Path]:
         """What installing these and all they need would unpack, fetched by apt and verified."""
         self._well("apt-get", "install", "--yes", "--download-only", *names)
@@ -149,8 +156,8 @@ class AptClient:
         for name in _FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
-    def _well(self, program: str, *argv: str) -> str:
-        ran = self.run(program, *argv)
+    def _well(self, program: str, *argv: str, folder: Path | None = None) -> str:
+        ran = self.run(program, *argv, folder=folder)
         if ran.status:
             said = " ".join([program, *argv])
             raise AptFailed(f"{said} ended with {ran.status}:\n{ran.text}")

@@ -37,6 +37,7 @@ class Source:
     policy: str | None = None  # None: as the remote has it, immediate for a new one
     gpgkey: str | None = None  # None: as the remote has it, none for a new one
     guards: tuple[tuple[str, str | None], ...] = ()  # (guard, level); None: its default
+    sources: bool | None = None  # None: as the remote has it, not for a new one
 
     def wanted(self) -> Body:
         """The fields of the remote."""
@@ -51,6 +52,8 @@ class Source:
         if self.gpgkey is not None:
             fields["gpgkey"] = self.gpgkey
         fields |= {f"guard_{guard}": level for guard, level in self.guards}
+        if self.sources is not None:
+            fields["sync_sources"] = self.sources
         return fields
 
 
@@ -144,6 +147,8 @@ def _shown(field: str, value: Any) -> str:
         return "none" if not value else f"a key of {len(value.strip())} characters"
     if field.startswith("guard_"):
         return str(value or "default")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not value:
         return "all" if field in _WORDS else "none"
     return str(value)

@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architectures", metavar="ARCH", **words, help="amd64 …; absent: all")
     parser.add_argument("--policy", choices=_POLICIES, help="when packages are downloaded")
     parser.add_argument(
+        "--sources", action=argparse.BooleanOptionalAction, help="the source packages too"
+    )
+    parser.add_argument(
         "--gpgkey", metavar="FILE", help="public keys that Release must verify with"
     )
     parser.add_argument(
@@ -115,6 +118,7 @@ def _read_flags(args: argparse.Namespace) -> Request:
         "--components": args.components,
         "--architectures": args.architectures,
         "--policy": args.policy,
+        "--sources": args.sources is not None,
         "--gpgkey": args.gpgkey,
         "--guard": args.guard,
         "--name": args.name,
@@ -158,6 +162,7 @@ def _read_source(args: argparse.Namespace) -> Request:
         args.policy,
         read_key(args.gpgkey),
         _guards(args.guard),
+        args.sources,
     )
     return Request(
         source=source,

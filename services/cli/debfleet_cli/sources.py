@@ -106,14 +106,14 @@ def render_source(source: Source, components: Sequence[str] | None = None) -> st
 def _list_sources(api: Api, publication: Body, uri: str) -> list[Source]:
     version = publication["repository_version"]
     present = api.get(version)["content_summary"]["present"]
-    has_sources = any(kind in present for kind in ("deb.source_package", "deb.source_index"))
+    has_sources = "deb.source_package" in present
     components: dict[str, list[str]] = {}
     for row in api.walk(_CONTENT + "release_components/", repository_version=version):
         # "stable" and "/stable" are published as one.
         suite = str(row["distribution"]).strip("/")
         components.setdefault(suite, []).append(str(row["component"]))
     if kind_of(publication) == "verbatim":
-        return _verbatim(api, publication, uri, components, has_sources=has_sources)
+        return _verbatim(api, publication, uri, components)
     keys = _Keys(api, publication)
     found = []
     if publication["structured"]:
@@ -146,18 +146,17 @@ class _Keys:
 
 
 def _verbatim(
-    api: Api,
-    publication: Body,
-    uri: str,
-    components: dict[str, list[str]],
-    *,
-    has_sources: bool,
+    api: Api, publication: Body, uri: str, components: dict[str, list[str]]
 ) -> list[Source]:
     """Upstream's distributions, where its Release files lie, under upstream's key."""
     repository = api.get(publication["repository"])
     key = api.get(repository["remote"])["gpgkey"] if repository["remote"] else None
     found = []
     version = publication["repository_version"]
+    indices = [
+        str(row["relative_path"])
+        for row in api.walk(_CONTENT + "source_indices/", repository_version=version)
+    ]
     for row in api.walk(_CONTENT + "release_files/", repository_version=version):
         folder = str(row["relative_path"]).rpartition("/")[0]
         if folder.startswith("dists/"):
@@ -166,8 +165,11 @@ def _verbatim(
                 for c in components.get(str(row["distribution"]).strip("/"), [])
             }
             suite = folder.removeprefix("dists/")
+            # dists/SUITE/COMPONENT/source/Sources; a suite may lie below another.
+            has_sources = any(path.split("/")[:-3] == folder.split("/") for path in indices)
             found.append(Source(uri, suite, tuple(sorted(names)), has_sources, key))
         else:
+            has_sources = f"{folder}/Sources".lstrip("/") in indices
             found.append(Source(uri, f"{folder or '.'}/", (), has_sources, key))
     if not found:
         raise UsageError(
