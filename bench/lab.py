@@ -152,6 +152,21 @@ class Mirror:
         """Seconds from the POST to the end, by the server's clock."""
         return task_seconds(self.wait(self.start(f"{repository}sync/", **body)))
 
+    def url(self, path: str) -> str:
+        """A path of the API as a URL."""
+        return f"http://{self.up.address}{path}"
+
+    def login(self) -> str:
+        """admin:PASSWORD."""
+        return f"admin:{self.up.place.admin_password.read_text().strip()}"
+
+    def seconds(self, path: str) -> float:
+        """How long one GET takes."""
+        began = time.monotonic()
+        status, _ = self.up.ask("GET", path)
+        assert status == 200, (status, path)
+        return time.monotonic() - began
+
     def make_key(self, name: str) -> None:
         """A signing service whose key debfleet makes and holds."""
         done = subprocess.run(

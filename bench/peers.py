@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -99,6 +100,28 @@ def debmirror(url: str, given: Input, folder: Path) -> Run:
         )  # fmt: skip
     finally:
         shutil.rmtree(place)
+
+
+def ab(
+    login: str, url: str, *, connections: int = 16, count: int = 3200, is_post: bool = False
+) -> str:
+    """Ask by ApacheBench; requests a second, p50 and p99 as cells of a table."""
+    if shutil.which("ab") is None:
+        raise Unavailable("ab (Debian: apache2-utils)")
+    with tempfile.NamedTemporaryFile("w+") as body:
+        body.write("{}")
+        body.flush()
+        post = ["-p", body.name, "-T", "application/json"] if is_post else []
+        done = subprocess.run(
+            ["ab", "-q", "-k", "-l", "-n", str(count), "-c", str(connections), "-A", login, *post,
+             url],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    said = done.stdout
+    assert "Non-2xx" not in said, said
+    [rate] = re.findall(r"Requests per second: +([\d.]+)", said)
+    [p50, p99] = re.findall(r"^ +(?:50|99)% +(\d+)", said, re.MULTILINE)
+    return f"{float(rate):,.0f} | {p50} ms | {p99} ms"
 
 
 def version(program: str, *argv: str) -> str:

@@ -266,6 +266,40 @@ def ten_at_once(place: Place) -> list[Row]:
     return [row]
 
 
+def api(place: Place) -> list[Row]:
+    """Requests by 16 connections at once, and what a page far into a long list costs."""
+    folder = place.folder / "api"
+    first, _ = write_suites(folder, _SUITE)
+    row = Row(
+        f"The API: {_SUITE:,} packages, 16 connections", goal="reads under 10 ms at p50, idle"
+    )
+    row.notes += ["| Request | Requests a second | p50 | p99 |", "|---|---|---|---|"]
+    with web(first.folder) as server, mirror(place.folder) as up:
+        _, repository = up.pair("api", server.url, "stable", policy="on_demand")
+        up.sync(repository)
+        version = up.up.ask("GET", repository)[1]["latest_version_href"]
+        packages = f"/pulp/api/v3/content/deb/packages/?repository_version={version}&limit=100"
+        for name, path, asked in (
+            ("`GET` a repository", repository, {}),
+            ("`GET` 100 packages of the version", packages, {}),
+            ("`POST` sync", f"{repository}sync/", {"is_post": True, "count": 320}),
+        ):
+            row.notes.append(f"| {name} | {peers.ab(up.login(), up.url(path), **asked)} |")
+        one = peers.ab(up.login(), up.url(repository), connections=1)
+        row.notes.append(f"| `GET` a repository, 1 connection | {one} |")
+        pages = [
+            min(up.seconds(f"{packages}&offset={offset}") for _ in range(5 * place.rounds))
+            for offset in (0, _SUITE // 2, _SUITE - 200)
+        ]
+    row.notes += [
+        "",
+        "A page of 100 packages at offset 0, in the middle, at the end: "
+        + ", ".join(f"{seconds * 1000:.0f} ms" for seconds in pages),
+    ]
+    shutil.rmtree(folder)
+    return [row]
+
+
 def _publish(up: Mirror, repository: str) -> float:
     services = up.up.ask("GET", "/pulp/api/v3/signing-services/?name=bench")[1]["results"]
     if not services:
@@ -286,6 +320,7 @@ ROWS: dict[str, Callable[[Place], list[Row]]] = {
     "large": large_files,
     "far": far_away,
     "ten": ten_at_once,
+    "api": api,
 }
 
 __all__ = ["ROWS", "Input", "Place", "Row"]
