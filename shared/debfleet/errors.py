@@ -209,6 +209,19 @@ class WeakDigests(UntrustedError):
         )
 
 
+class WeakList(UntrustedError):
+    """The installer's files are known by MD5 alone."""
+
+    code = "PLP0019"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is all that the Release file names of these files of the installer. It knows "
+            "them by MD5, which is too weak to trust; to take them all the same, set the remote's "
+            "guard weak_digests to warn."
+        )
+
+
 class UnknownNoSupport(FinalError):
     """The Release file says something unknown in No-Support-for-Architecture-all."""
 

@@ -31,6 +31,12 @@ INDEX_SKIPPED = Report(
     "Skipping PackageIndex processing (no change from previous sync)",
 )
 
+INSTALLER_LISTS = Report("update.installerfileindex", "Update InstallerFileIndex units")
+INSTALLER_SKIPPED = Report(
+    "sync.installer_file_index.was_skipped",
+    "Skipping InstallerFileIndex processing (no change from previous sync)",
+)
+
 # By kind of job: what turns to failed when it fails the sync.
 OF_JOB = {
     "plan": RELEASE_FILES.code,

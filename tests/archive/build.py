@@ -40,7 +40,7 @@ def write_archive(
     source_files: dict[str, bytes] = {}
     stanzas = _Stanzas(folder if pool else None)
     for dist in dists:
-        files: dict[str, bytes] = {}
+        files: dict[str, bytes] = dict(dist.extra)
         listed_only: set[str] = set()
         for index in _indices(dist):
             entries = [stanzas.entry(dist, index, pkg) for pkg in index.packages]
@@ -58,6 +58,8 @@ def write_archive(
             source_files |= packed
             if not plain:
                 listed_only.add(next(iter(forms)))
+        for place, installed in dist.installer.items():
+            files |= _installer_lists(folder, dist, place, installed)
         _write_dist(folder, dist, files, listed_only, key, by_hash)
     for path, body in source_files.items() if pool else ():
         _write(folder / path, body)
@@ -228,6 +230,23 @@ def _source_index(
     content = "".join(f"{one.stanza}\n" for one in made).encode()
     files = {path: body for one in made for path, body in one.files.items()}
     return _encoded(path, content, encodings), files
+
+
+def _installer_lists(
+    folder: Path, dist: Dist, place: str, files: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The lists, which Release names; the files, which they name, are written."""
+    for path, content in files.items():
+        if not any(fnmatchcase(f"{place}/{path}", glob) for glob in dist.absent):
+            _write(folder / dist.directory / place / path, content)
+    algorithms = {"MD5SUMS": "md5", "SHA256SUMS": "sha256"}
+    return {
+        f"{place}/{name}": "".join(
+            f"{hashlib.new(algorithms[name], content).hexdigest()}  ./{path}\n"
+            for path, content in sorted(files.items())
+        ).encode()
+        for name in dist.installer_sums
+    }
 
 
 def _write_dist(

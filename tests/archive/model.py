@@ -60,6 +60,10 @@ class Dist:
     # where packages for `all` are listed: "each" index, their "own" (binary-all), or "both", which
     # says No-Support-for-Architecture-all: Packages
     sources: Mapping[str, Sequence[Source]] | None = None  # by component; flat: one, any name
+    installer: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    # files of the installer by directory (main/installer-amd64/current/images), each by its path
+    installer_sums: Sequence[str] = ("MD5SUMS", "SHA256SUMS")  # the lists of them in each directory
+    extra: Mapping[str, bytes] = field(default_factory=dict)  # more files that Release names
     digests: Sequence[str] = ("MD5Sum", "SHA256")  # MD5Sum, SHA1, SHA256, SHA512
     fields: Mapping[str, str] = field(default_factory=dict)  # of Release; '' leaves one out
     legacy_release: bool = True  # COMPONENT/binary-ARCH/Release beside each index

@@ -268,6 +268,29 @@ def test_a_remote_without_sources_is_said_to_differ(
     assert "sync_sources: no -> yes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "udebs", "installer"),
+    [([], None, None), (["--udebs", "--installer"], True, True), (["--no-udebs"], False, None)],
+)
+def test_the_installer_is_synced_when_it_is_asked_for(
+    run: Run, fake: FakeApi, flags: list[str], udebs: bool | None, installer: bool | None
+) -> None:
+    assert run(URL, "--distributions", "bookworm", *flags) == 0
+
+    made = fake.asked("POST", "remotes/")[0].body
+    assert (made.get("sync_udebs"), made.get("sync_installer")) == (udebs, installer)
+
+
+def test_a_remote_without_the_installer_is_said_to_differ(
+    run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote(fake, sync_installer=False)
+
+    assert run(URL, "--distributions", "bookworm", "--installer") == 2
+
+    assert "sync_installer: no -> yes" in capsys.readouterr().err
+
+
 def test_no_wait_returns_at_once_and_says_how_to_watch(
     run: Run, fake: FakeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:

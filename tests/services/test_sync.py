@@ -582,18 +582,6 @@ def test_a_stanza_without_a_digest_is_left_out_and_reported(
     ]
 
 
-def test_an_option_that_is_not_built_fails_the_sync_and_is_named(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    upstream.rotate(write(stable()).folder)
-    flow.set_remote(upstream, sync_installer=True)
-
-    done = flow.sync()
-
-    assert done.state == "failed"
-    assert "sync_installer" in done.error
-
-
 def test_weak_digests_alone_are_refused(flow: Flow, write: Write, upstream: Upstream) -> None:
     upstream.rotate(write(stable(digests=("MD5Sum", "SHA1"))).folder)
     flow.set_remote(upstream)

@@ -159,8 +159,6 @@ BAD = {
     "an address that is never allowed": Bad(
         ["169.254.169.254"], fields={"url": "http://169.254.169.254/"}
     ),
-    "udebs, which are not built": Bad(["sync_udebs"], fields={"sync_udebs": True}),
-    "the installer, which is not built": Bad(["sync_installer"], fields={"sync_installer": True}),
     "an error of the server": Bad(
         ["403", "Forbidden", "dists/good/"], fault=lambda: status("dists/good/*Release*", 403)
     ),

@@ -67,9 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--components", metavar="COMPONENT", **words, help="main …; absent: all")
     parser.add_argument("--architectures", metavar="ARCH", **words, help="amd64 …; absent: all")
     parser.add_argument("--policy", choices=_POLICIES, help="when packages are downloaded")
-    parser.add_argument(
-        "--sources", action=argparse.BooleanOptionalAction, help="the source packages too"
-    )
+    yes_or_no: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": None}
+    parser.add_argument("--sources", **yes_or_no, help="the source packages too")
+    parser.add_argument("--udebs", **yes_or_no, help="the installer's packages too")
+    parser.add_argument("--installer", **yes_or_no, help="the installer's images and files too")
     parser.add_argument(
         "--gpgkey", metavar="FILE", help="public keys that Release must verify with"
     )
@@ -119,6 +120,8 @@ def _read_flags(args: argparse.Namespace) -> Request:
         "--architectures": args.architectures,
         "--policy": args.policy,
         "--sources": args.sources is not None,
+        "--udebs": args.udebs is not None,
+        "--installer": args.installer is not None,
         "--gpgkey": args.gpgkey,
         "--guard": args.guard,
         "--name": args.name,
@@ -163,6 +166,11 @@ def _read_source(args: argparse.Namespace) -> Request:
         read_key(args.gpgkey),
         _guards(args.guard),
         args.sources,
+        also=tuple(
+            (field, said)
+            for field, said in (("sync_udebs", args.udebs), ("sync_installer", args.installer))
+            if said is not None
+        ),
     )
     return Request(
         source=source,

@@ -9,7 +9,7 @@ import os
 from aiohttp import web
 
 from debfleet.db.served import File
-from debfleet.errors import LeaseLost
+from debfleet.errors import LeaseLost, SizeMismatch
 from debfleet.store import Receiver
 
 _HELD = 64 << 10  # the last bytes of a file wait until its digest is right
@@ -77,6 +77,10 @@ class Arriving:
 
     def verified(self) -> None:
         """All bytes are there, and right."""
+        if self.size != self.file.size:
+            # The size was a hint, and clients were told it. The next ones are told the right one.
+            self.failed(SizeMismatch(self.file.path, self.file.size, self.size))
+            return
         self._is_verified = True
         self._show(self.file.size)
 

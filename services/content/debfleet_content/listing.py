@@ -44,6 +44,9 @@ class Listings:
         if publication is None:
             return []
         entries = await self._reader.read(lambda tx: served.list_published(tx, publication, path))
+        names = {entry.name for entry in entries}
+        generics = await self._reader.read(lambda tx: served.list_generics(tx, publication, path))
+        entries += [entry for entry in generics if entry.name not in names]
         is_verbatim = target.kind == "verbatim"
         if not is_verbatim and path != "pool" and not path.startswith(served.POOL):
             return entries if path else [*entries, Entry(served.POOL)]

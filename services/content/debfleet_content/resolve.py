@@ -11,6 +11,7 @@ from debfleet.db import served
 from debfleet.db.served import AsyncTx, File, Grace, Target
 
 _BY_HASH = re.compile(r"((?:.*/)?)by-hash/(SHA256|SHA512|SHA1|MD5Sum)/([0-9a-f]{32,128})")
+_DISTS = "dists/"
 _DIGITS = {"SHA256": 64, "SHA512": 128, "SHA1": 40, "MD5Sum": 32}
 # What clients follow from: of what is served now or not at all, never of an earlier publication.
 _OF_NOW = frozenset({"InRelease", "Release", "Release.gpg"})
@@ -125,6 +126,10 @@ async def _find_file(tx: AsyncTx, target: Target, path: str, grace: Grace) -> Fi
     name = path.rpartition("/")[2]
     if target.kind == "verbatim" or path.startswith(served.POOL):
         file = await served.find_pool_file(tx, target.id, grace, path)
+        if file is not None:
+            return file
+    if target.kind == "verbatim" or path.startswith(_DISTS):
+        file = await served.find_generic_file(tx, target.id, grace, path)
         if file is not None:
             return file
     if name in _OF_NOW:

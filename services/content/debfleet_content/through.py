@@ -16,6 +16,7 @@ from debfleet.db import fetches, repositories, slots
 from debfleet.db.connect import Database, Tx
 from debfleet.db.fetches import Source
 from debfleet.db.served import File
+from debfleet.deb.sums import LARGEST_FILE
 from debfleet.errors import (
     DebfleetError,
     DigestMismatch,
@@ -116,6 +117,9 @@ class Through:
                 renewal = asyncio.create_task(self._renew(file.sha256))
             arriving.is_for_readers = not is_kept
             await self._fetch(fetch, sources)
+            if fetch.receiver.size != file.size:
+                size = fetch.receiver.size
+                await self._ask(lambda tx: fetches.note_size(tx, file.sha256, size))
             if is_kept:
                 fetch.is_keeping = True
                 await self._keep(fetch)
@@ -190,7 +194,8 @@ class Through:
         closed = await self._ask(lambda tx: slots.closed_for(tx, slots.host_of(remote.url)))
         if closed > _LONGEST_CLOSED:
             raise HostClosed(remote.url, closed)
-        wanted = Wanted(source.path, fetch.file.sha256, fetch.file.size)
+        size = fetch.file.size if fetch.file.is_size_sure else None
+        wanted = Wanted(source.path, fetch.file.sha256, size, limit=LARGEST_FILE)
         limit = remote.download_concurrency or _REQUESTS
         async with self._requests.setdefault(remote.id, asyncio.Semaphore(limit)):
             await bring(access, wanted, fetch.arriving, traffic)
@@ -201,13 +206,13 @@ class Through:
 
     async def _keep(self, fetch: _Fetch) -> None:
         """Into the store, then its row; clients have their bytes already."""
-        file = fetch.file
+        file, size = fetch.file, fetch.receiver.size
         await self._ask(lambda tx: fetches.announce(tx, file.sha256))
         await asyncio.to_thread(fetch.receiver.keep, file.sha256)
         await asyncio.to_thread(self._store.flush)
         is_kept = await self._ask(
             lambda tx: fetches.record(
-                tx, file.sha256, file.size, lambda: self._store.size(file.sha256) == file.size
+                tx, file.sha256, size, lambda: self._store.size(file.sha256) == size
             )
         )
         log.info("file.kept" if is_kept else "file.cleaned_up", extra={"path": file.path})

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 
 import psycopg
 
 from debfleet.config import Settings
-from debfleet.db import plans, tasks
+from debfleet.db import generics, plans, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
-from debfleet.model import Job, Remote
+from debfleet.db.plans import WantedIndex
+from debfleet.model import Job, Kind, Remote
 from debfleet.reports import DOWNLOADS
 from debfleet_worker.worker import Worker
 
@@ -44,6 +46,25 @@ def open_downloads(tx: Tx, settings: Settings, job: Job, remote: Remote) -> list
         )
         for n, files in chunks.items()
     ]
+
+
+def open_missing(
+    tx: Tx, settings: Settings, job: Job, remote: Remote, wanted: Sequence[WantedIndex]
+) -> list[NewJob]:
+    """Download jobs for the files of some wanted indices that nobody has stored.
+
+    Under another policy than immediate only for those whose size nobody told.
+    """
+    is_immediate = remote.policy == "immediate"
+    lists = [w.position for w in wanted if w.lists == Kind.GENERIC]
+    others = [w.position for w in wanted if w.lists != Kind.GENERIC]
+    if lists:
+        generics.list_missing_files(tx, job.task, lists, everything=is_immediate)
+    if others and is_immediate:
+        units.list_missing_files(tx, job.task, others)
+    if lists or (others and is_immediate):
+        return open_downloads(tx, settings, job, remote)
+    return []
 
 
 def count_downloads(tx: Tx, task: int, done: int) -> None:

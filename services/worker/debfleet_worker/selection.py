@@ -14,8 +14,11 @@ from debfleet.config import Settings
 from debfleet.db.plans import WantedIndex
 from debfleet.deb import paths
 from debfleet.deb.release import Release
-from debfleet.errors import NoPackageIndex
+from debfleet.deb.sums import LARGEST_SUMS, SUMS
+from debfleet.errors import MalformedFile, NoPackageIndex
 from debfleet.model import Kind, Remote, Tolerance
+
+_MOST_LISTS = 1000  # of the installer's files that one Release may name; Debian's names 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ def wanted_indices(
                 tolerances.append(_unlisted(dist, path))
             else:
                 wanted.append(source_index)
+    if remote.sync_installer:
+        wanted += _installer_lists(dist, remote, settings, components, architectures, tolerances)
     if not wanted and (remote.components or remote.architectures):
         raise NoPackageIndex(_nothing_found(dist, remote))
     return wanted
@@ -126,6 +131,72 @@ def _udeb_indices(
         path = f"{paths.index_directory(component, architectures[0], udeb=True)}/Packages"
         tolerances.append(_unlisted(dist, path))
     return wanted
+
+
+def _installer_lists(
+    dist: Dist,
+    remote: Remote,
+    settings: Settings,
+    components: list[str],
+    architectures: list[str],
+    tolerances: list[Tolerance],
+) -> list[WantedIndex]:
+    """SHA256SUMS, or MD5SUMS alone, in each directory of the installer for what is asked for.
+
+    Archives keep several, ``installer-amd64/current/images`` and that of a date: each is taken.
+    """
+    by_plain = {paths.plain_component(c): c for c in components}
+    found: dict[str, tuple[str, str]] = {}  # by directory: component and architecture
+    for path in dist.release.files:
+        folder, _, name = path.rpartition("/")
+        plain, _, below = folder.partition("/")
+        kind, _, architecture = below.partition("/")[0].partition("-")
+        if name not in SUMS or kind != "installer":
+            continue
+        if plain in by_plain and architecture in architectures:
+            found[folder] = (by_plain[plain], architecture)
+    if not found:
+        tolerances.append(_unlisted(dist, "COMPONENT/installer-ARCHITECTURE/…/SHA256SUMS"))
+    if len(found) > _MOST_LISTS:
+        raise MalformedFile(
+            f"{dist.main} names {len(found)} directories of the installer; more than {_MOST_LISTS} "
+            "are taken for a mistake."
+        )
+    return [
+        _installer_list(dist, remote, settings, folder, *found[folder]) for folder in sorted(found)
+    ]
+
+
+def _installer_list(
+    dist: Dist, remote: Remote, settings: Settings, folder: str, component: str, architecture: str
+) -> WantedIndex:
+    files = {
+        path: {"size": file.size, "sha256": file.sha256}
+        for path in (f"{folder}/{name}" for name in SUMS)
+        if (file := dist.release.files.get(path)) is not None
+    }
+    for path, row in files.items():
+        if int(str(row["size"])) > LARGEST_SUMS:
+            raise MalformedFile(
+                f"{dist.main} says that {path} has {row['size']} bytes; a list of more than "
+                f"{LARGEST_SUMS} is taken for a mistake."
+            )
+    best = next(iter(files))
+    ignore = remote.ignore_missing_package_indices or settings.force_ignore_missing_package_indices
+    return WantedIndex(
+        position=0,
+        distribution=dist.place.distribution,
+        directory=dist.place.directory,
+        component=component,
+        architecture=architecture,
+        path=paths.in_directory(dist.place.directory, best),
+        files=files,
+        by_hash=dist.release.acquire_by_hash,
+        sha256=str(files[best]["sha256"]),
+        accept=None,
+        optional=ignore,
+        lists=Kind.GENERIC,
+    )
 
 
 def _index_of(

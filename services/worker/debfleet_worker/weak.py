@@ -64,7 +64,7 @@ def with_sha256(worker: Worker, lease: Lease, remote: Remote, dist: Dist) -> Dis
     access = access_of(remote, worker.sealer, worker.settings)
     files: dict[str, SignedFile] = {}
     for index in wanted_indices(asked, remote, worker.settings, []):
-        plain = next(path for path in index.files if path.endswith(index.names[0]))
+        plain = next(path for path in index.files if index.path.endswith(path))
         for file in _learn(worker, lease, remote, access, dist, plain):
             files[file.path] = file
     # What is not fetched above has no digest that we could hold it against.

@@ -68,6 +68,11 @@ def record(tx: Tx, sha256: bytes, size: int, is_there: Callable[[], bool]) -> bo
     return True
 
 
+def note_size(tx: Tx, sha256: bytes, size: int) -> None:
+    """A file that came, and is right, has another size than upstream had said."""
+    tx.execute(_q["note_size"], {"sha256": sha256, "size": size})
+
+
 def refuse(tx: Tx, sha256: bytes, remote: int, seconds: float) -> None:
     """A remote gave wrong bytes: do not ask it for this file for so long."""
     tx.execute(_q["forget_refusals"])

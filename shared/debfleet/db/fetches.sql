@@ -22,6 +22,10 @@ select found.remote, found.path, r.policy
 -- name: is_stored
 select exists (select from artifacts where sha256 = %(sha256)s) as is_stored
 
+-- name: note_size
+-- Of generic content: what upstream said before was wrong.
+update generic_contents set size = %(size)s where sha256 = %(sha256)s and size is distinct from %(size)s
+
 -- name: doom_file
 -- Should we die between the file and its row, cleanup finds it; once the row is there it is forgiven.
 insert into doomed_files (sha256) values (%(sha256)s) on conflict do nothing

@@ -32,31 +32,29 @@ def list_sizes(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, int]:
     return {row["sha256"]: row["size"] for row in rows}
 
 
-def profile(directory: str) -> bytes:
+def profile(path: str) -> bytes:
     """What tells two readings of the same list apart: its files lie beside it."""
-    return b"installer:" + directory.encode("utf-8", "surrogateescape")
+    return b"installer:" + path.encode("utf-8", "surrogateescape")
 
 
-def ingest_list(
-    tx: Tx, sha256: bytes, directory: str, files: Sequence[GenericFile]
-) -> units.Ingested:
+def ingest_list(tx: Tx, sha256: bytes, path: str, files: Sequence[GenericFile]) -> units.Ingested:
     """Record the files of a list and the set of them; a list that is known is returned as it is.
 
     As ``units.ingest_index`` in all else.
 
     Args:
         sha256: Of the list.
-        directory: Where it lies, below the remote's URL.
+        path: Where it lies, below the remote's URL.
     """
     units.lock_index(tx, sha256)
     units.lock_content(tx)
     columns = _columns(files)
     tx.execute(_Q["add_generics"], columns)
     tx.execute(_Q["touch_generics"], columns)
-    known = units.get_ingested(tx, sha256, profile(directory))
+    known = units.get_ingested(tx, sha256, profile(path))
     if known is not None:
         return known
-    index = units.add_index(tx, sha256, profile(directory), len(files))
+    index = units.add_index(tx, sha256, profile(path), len(files))
     tx.execute(_Q["add_chunks"], {**columns, "index": index})
     return units.Ingested(index, len(files), len(files), len(files), [])
 

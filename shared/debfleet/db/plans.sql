@@ -188,9 +188,10 @@ select count(*) as files from task_files where task = %(task)s and chunk is null
 
 -- name: deal_files
 -- Neighbours of the archive go together; a chunk ends at either bound.
+-- A file of unknown size counts as one of 4 MiB.
 with f as (
   select sha256, (row_number() over w - 1) / %(most_files)s as by_count,
-         (sum(size) over w - size) / %(most_bytes)s::numeric as by_bytes
+         (sum(coalesce(size, 4 << 20)) over w - coalesce(size, 4 << 20)) / %(most_bytes)s::numeric as by_bytes
     from task_files where task = %(task)s and chunk is null
   window w as (order by path, sha256)),
 c as (select sha256, dense_rank() over (order by by_count, floor(by_bytes)) as chunk from f),

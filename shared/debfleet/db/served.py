@@ -6,7 +6,7 @@ each statement its own transaction; what reads a whole version is for a thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
@@ -39,6 +39,7 @@ class File:
     is_stored: bool  # an artifact; else it is fetched from upstream when it is asked for
     is_settled: bool = True  # its path may not get other bytes within the second of ``modified``
     is_pool: bool = False  # other bytes would have another path
+    is_size_sure: bool = True  # else upstream said it when it was asked, and nothing vouches for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,17 @@ async def _find_source_file(tx: AsyncTx, distribution: int, grace: Grace, path: 
     return None
 
 
+async def find_generic_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+    """A file that no index of packages names, as those of the installer, at its own path."""
+    values = _generations(distribution, grace) | {"path": path}
+    found = await tx.execute(_with_generations("find_generic_file"), values)
+    row = await found.fetchone()
+    if row is None:
+        return None
+    is_settled, is_stored = row["is_settled"], row["is_stored"]
+    return replace(_file_of(row), is_settled=is_settled, is_size_sure=is_stored)
+
+
 async def list_base_paths(tx: AsyncTx, below: str) -> list[str]:
     """The base paths below a folder ('' for all) that are not hidden."""
     found = await tx.execute(_q["list_base_paths"], {"below": below})
@@ -197,8 +209,10 @@ def _has_source_file(row: DictRow, path: str, component: str) -> bool:
 
 
 def _file(row: DictRow | None) -> File | None:
-    if row is None:
-        return None
+    return None if row is None else _file_of(row)
+
+
+def _file_of(row: DictRow) -> File:
     return File(row["path"], row["sha256"], row["size"], row["since"], row["is_stored"])
 
 
@@ -228,8 +242,17 @@ class Entry:
 
 async def list_published(tx: AsyncTx, publication: int, folder: str) -> list[Entry]:
     """What publish wrote in a folder ('' for the root)."""
+    return await _list_names(tx, "list_published", publication, folder)
+
+
+async def list_generics(tx: AsyncTx, publication: int, folder: str) -> list[Entry]:
+    """The files in a folder that no index of packages names, and their folders."""
+    return await _list_names(tx, "list_generic_folder", publication, folder)
+
+
+async def _list_names(tx: AsyncTx, query: str, publication: int, folder: str) -> list[Entry]:
     below = f"{folder}/" if folder else ""
-    found = await tx.execute(_q["list_published"], {"publication": publication, "below": below})
+    found = await tx.execute(_q[query], {"publication": publication, "below": below})
     return [
         Entry(f"{row['name']}/", row["moment"])
         if row["is_folder"]

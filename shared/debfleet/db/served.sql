@@ -43,6 +43,27 @@ select f.sha256, f.size, f.path, g.since, a.id is not null as is_stored
   left join artifacts a on a.sha256 = f.sha256
  order by g.until desc nulls first limit 1
 
+-- name: find_generic_file
+-- A file that no index of packages names, at its own path, below the dists of what is served now or
+-- was lately; anywhere, where upstream's files are passed through. Its size may be a hint.
+with g as ({generations}),
+sets as (
+  select distinct on (p.repository, p.number) p.repository, p.number, g.since, g.until
+    from g join publications p on p.id = g.publication
+   where p.kind = 'verbatim' or p.structured and left(%(path)s, 6) = 'dists/'
+   order by p.repository, p.number, g.until desc nulls first)
+select u.relative_path as path, u.sha256, coalesce(a.size, u.size) as size, s.since, a.id is not null as is_stored,
+       clock_timestamp() >= s.since + interval '5 s' as is_settled
+  from generic_contents u
+ cross join sets s
+  join content_lists k on k.kind = 3
+  join repository_chunks h on h.repository = s.repository and h.list = k.id and h.chunk = chunk_of(u.id)
+   and h.added <= s.number and (h.removed is null or h.removed > s.number)
+   and get_bit(h.bits, place_of(u.id)) = 1
+  left join artifacts a on a.sha256 = u.sha256
+ where u.relative_path = %(path)s and (a.id is not null or u.size is not null)
+ order by s.until desc nulls first limit 1
+
 -- name: generations
 -- What a distribution serves now, served lately, and served the last few times before.
 select publication, since, until from served
@@ -135,6 +156,25 @@ select name, bool_or(is_folder) as is_folder, max(size) as size, max(since) as m
                  where f.publication = %(publication)s and left(f.path, length(%(below)s)) = %(below)s) f
           join publications p on p.id = f.publication) entries
  group by name order by name
+
+-- name: list_generic_folder
+-- The same of files that no index of packages names. Reads all of them that the version has.
+with ids as materialized (
+  select id_at(c.chunk, place) as id, p.kind
+    from publications p
+    join content_lists l on l.kind = 3
+    join repository_chunks c on c.repository = p.repository and c.list = l.id
+     and c.added <= p.number and (c.removed is null or c.removed > p.number)
+   cross join generate_series(0, chunk_size() - 1) place
+   where p.id = %(publication)s and (p.kind = 'verbatim' or p.structured) and get_bit(c.bits, place) = 1),
+files as (
+  select substr(u.relative_path, length(%(below)s) + 1) as rest, coalesce(a.size, u.size) as size, u.created
+    from ids join generic_contents u using (id) left join artifacts a on a.sha256 = u.sha256
+   where left(u.relative_path, length(%(below)s)) = %(below)s
+     and (ids.kind = 'verbatim' or left(u.relative_path, 6) = 'dists/'))
+select split_part(rest, '/', 1) as name, bool_or(strpos(rest, '/') > 0) as is_folder, max(size) as size,
+       max(created) as moment
+  from files group by 1 order by 1
 
 -- name: list_pool_folders
 -- The folders that a publication's packages lie in: a component and a source, or upstream's folder.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from debfleet import reports
-from debfleet.db import guards, jobs, plans, repositories, tasks, units, versions
+from debfleet.db import generics, guards, jobs, plans, repositories, tasks, units, versions
 from debfleet.db.connect import Tx
 from debfleet.guards import MISSING_FILES, guard_level
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
@@ -21,7 +21,12 @@ from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_UPSTREAMS_OWN = (Kind.RELEASE_FILE, Kind.PACKAGE_INDEX, Kind.SOURCE_INDEX)
+_UPSTREAMS_OWN = (
+    Kind.RELEASE_FILE,
+    Kind.PACKAGE_INDEX,
+    Kind.SOURCE_INDEX,
+    Kind.INSTALLER_FILE_INDEX,
+)
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:
@@ -51,6 +56,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         options=options,
         without_refused=not keeps_missing,
     )
+    generics.note_sizes(tx, job.task)
     plans.add_offers(tx, job.task, remote.id)
     guards.see_counts(tx, remote.id, remote.url, taken_by(remote), counts_by_dist)
     _report_tolerances(tx, job)

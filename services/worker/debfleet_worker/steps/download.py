@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from debfleet.db import guards, jobs, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
+from debfleet.deb.sums import LARGEST_FILE
 from debfleet.errors import (
     DebfleetError,
     DigestMismatch,
@@ -39,7 +40,9 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     with worker.db.transaction() as tx:
         remote = repositories.get_remote(tx, job.task_args["remote"])
         rows = plans.list_chunk(tx, job.task, job.args["opener"], job.args["chunk"])
-    wanted = [Wanted(path=r["path"], sha256=r["sha256"], size=r["size"]) for r in rows]
+    wanted = [
+        Wanted(path=r["path"], sha256=r["sha256"], size=r["size"], limit=LARGEST_FILE) for r in rows
+    ]
     tally = Tally(worker, job, len(wanted))
     kept, wanted = _already_there(worker.store, wanted, lease, tally)
     got = fetch_files(
@@ -80,7 +83,7 @@ def _already_there(
         if file.sha256 is None or file.sha256 in missing or not _is_whole(store, file, lease):
             rest.append(file)
         else:
-            there.append((file.sha256, file.size or 0))
+            there.append((file.sha256, store.size(file.sha256) or 0))
             tally.add()
             tally.tell()
     return there, rest

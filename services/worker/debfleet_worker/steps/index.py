@@ -7,9 +7,9 @@ and (policy immediate) download jobs for the files that nobody has stored.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from debfleet.db import jobs, plans, repositories, tasks, units
+from debfleet.db import generics, jobs, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.plans import WantedIndex
@@ -26,9 +26,10 @@ from debfleet.errors import (
     may_pass,
 )
 from debfleet.fetch import Access, Wanted, access_of, fetch_files, fetch_one, shown_url
-from debfleet.model import Job, Remote, Ring, Tolerance
-from debfleet.reports import PACKAGE_INDICES
-from debfleet_worker.downloads import count_downloads, open_downloads
+from debfleet.model import Job, Kind, Remote, Ring, Tolerance
+from debfleet.reports import INSTALLER_LISTS, PACKAGE_INDICES
+from debfleet_worker.downloads import count_downloads, open_missing
+from debfleet_worker.installer import InstallerList, read_list
 from debfleet_worker.lease import Lease
 from debfleet_worker.pins import raise_if_rotated
 from debfleet_worker.plain import Plain, unpack
@@ -60,9 +61,13 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     if stored is None:
         worker.commit(lambda tx: _finish_missing(tx, worker, job, remote, wanted))
         return
-    with stored.plain, lease.busy():
-        worker.store.flush()
-        worker.commit(lambda tx: _finish(tx, worker, job, remote, wanted, stored))
+    with stored.plain:
+        listed = None
+        if wanted.lists == Kind.GENERIC:
+            listed = read_list(worker, job, lease, remote, wanted, stored.plain)
+        with lease.busy():
+            worker.store.flush()
+            worker.commit(lambda tx: _finish(tx, worker, job, remote, wanted, stored, listed))
 
 
 # --- fetch ----------------------------------------------------------------------------------------
@@ -119,18 +124,26 @@ def _candidates(wanted: WantedIndex) -> list[tuple[str, str, Wanted]]:
     """(path of the form, path to ask for, what to expect), best first, by hash before by name."""
     candidates = []
     for ending in _BEST_FIRST:
-        name = wanted.names[0] + ending
+        name = wanted.path.rpartition("/")[2] + ending
         for below, file in wanted.files.items():
             if below.rpartition("/")[2] != name:
                 continue
             form = paths.in_directory(wanted.directory, below)
-            by_hash = [paths.by_hash_path(form, file["sha256"])] if wanted.by_hash else []
-            for path in [*by_hash, form]:
+            for by_hash in _addresses(wanted):
+                path = paths.by_hash_path(form, file["sha256"]) if by_hash else form
                 expected = Wanted(
                     path=path, sha256=bytes.fromhex(file["sha256"]), size=file["size"]
                 )
                 candidates.append((form, path, expected))
     return candidates
+
+
+def _addresses(wanted: WantedIndex) -> tuple[bool, ...]:
+    """By hash (true) or by name, in the order in which they are tried."""
+    if not wanted.by_hash:
+        return (False,)
+    # Not all archives offer the installer's lists by hash, whatever their Release says.
+    return (False, True) if wanted.lists == Kind.GENERIC else (True, False)
 
 
 def _with_other_forms(
@@ -146,7 +159,7 @@ def _with_other_forms(
     """Fetch the forms beside the one that was read; what cannot be had is dropped."""
     errors: dict[str, DebfleetError | None] = {}
     patience = worker.settings.upstream_patience_seconds
-    for by_hash in (True, False) if wanted.by_hash else (False,):
+    for by_hash in _addresses(wanted):
         others = {}
         for below, file in wanted.files.items():
             form = paths.in_directory(wanted.directory, below)
@@ -168,6 +181,12 @@ def _with_other_forms(
 
 def _missing_text(wanted: WantedIndex, remote: Remote) -> str:
     directory = wanted.path.rpartition("/")[0]
+    if wanted.lists == Kind.GENERIC:
+        return (
+            f"The installer's list {wanted.path} cannot be had, though the Release file names it. "
+            f"If {shown_url(remote.url)} is a partial mirror, set sync_installer of the remote to "
+            "false, or ignore_missing_package_indices to true."
+        )
     return (
         f"No suitable package index files found in '{directory}' for architecture "
         f"'{wanted.architecture or 'any'}', though the Release file names them. If "
@@ -180,17 +199,18 @@ def _missing_text(wanted: WantedIndex, remote: Remote) -> str:
 
 
 def _finish(
-    tx: Tx, worker: Worker, job: Job, remote: Remote, wanted: WantedIndex, stored: _Stored
+    tx: Tx,
+    worker: Worker,
+    job: Job,
+    remote: Remote,
+    wanted: WantedIndex,
+    stored: _Stored,
+    listed: InstallerList | None,
 ) -> list[Ring]:
-    stanzas = split_stanzas(stored.plain.blocks())
-    try:
-        form = INDEX_FORMS[wanted.lists]
-        ingested = units.ingest_index(tx, worker.stanza_key, stored.plain.sha256, stanzas, form)
-    except DebfleetError as e:
-        e.add_note(wanted.path)
-        raise
+    ingested = _ingest(tx, worker, wanted, stored, listed)
     jobs.hold(tx, job)
-    units.add_artifacts(tx, sorted(set(stored.files.values())))
+    files_stored = {*stored.files.values(), *(listed.stored if listed else ())}
+    units.add_artifacts(tx, sorted(files_stored))
     unit = plans.add_index(tx, wanted, index_digest(wanted))
     files = {path: digest for path, (digest, _) in stored.files.items()}
     plans.add_unit_files(tx, wanted.unit_kind, unit, files)
@@ -200,7 +220,10 @@ def _finish(
         tx, job.task, wanted.position, index=ingested.index, unit=unit, state="ingested"
     )
     count_downloads(tx, job.task, stored.attempts)
-    tasks.add_progress(tx, job.task, *PACKAGE_INDICES)
+    tasks.add_progress(tx, job.task, *(INSTALLER_LISTS if listed else PACKAGE_INDICES))
+    if listed:
+        count_downloads(tx, job.task, len(listed.stored))
+        tasks.add_findings(tx, job.task, listed.findings)
     _tolerate(tx, job, "index_form_missing", wanted.path, stored.dropped)
     log.info(
         "index.ingested",
@@ -211,7 +234,22 @@ def _finish(
             "bytes": stored.plain.size,
         },
     )
-    return jobs.finish(tx, job, _open_downloads(tx, worker, job, remote, [wanted.position]))
+    return jobs.finish(tx, job, open_missing(tx, worker.settings, job, remote, [wanted]))
+
+
+def _ingest(
+    tx: Tx, worker: Worker, wanted: WantedIndex, stored: _Stored, listed: InstallerList | None
+) -> units.Ingested:
+    sha256 = stored.plain.sha256
+    if listed is not None:
+        return generics.ingest_list(tx, sha256, wanted.path, listed.files)
+    stanzas = split_stanzas(stored.plain.blocks())
+    try:
+        form = INDEX_FORMS[wanted.lists]
+        return units.ingest_index(tx, worker.stanza_key, sha256, stanzas, form)
+    except DebfleetError as e:
+        e.add_note(wanted.path)
+        raise
 
 
 def _finish_missing(
@@ -227,16 +265,8 @@ def _finish_missing(
     if wanted.architecture == "all":
         again = plans.accept_all_as_well(tx, job.task, wanted)
     log.warning("index.missing", extra={"path": wanted.path})
-    return jobs.finish(tx, job, _open_downloads(tx, worker, job, remote, again))
-
-
-def _open_downloads(
-    tx: Tx, worker: Worker, job: Job, remote: Remote, positions: list[int]
-) -> list[jobs.NewJob]:
-    if remote.policy != "immediate" or not positions:
-        return []
-    units.list_missing_files(tx, job.task, positions)
-    return open_downloads(tx, worker.settings, job, remote)
+    siblings = [replace(wanted, position=position) for position in again]
+    return jobs.finish(tx, job, open_missing(tx, worker.settings, job, remote, siblings))
 
 
 def _tolerate(tx: Tx, job: Job, reason: str, file: str, details: list[str]) -> None:

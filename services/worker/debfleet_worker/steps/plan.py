@@ -15,16 +15,16 @@ from typing import Any
 
 from debfleet import reports
 from debfleet.config import Settings
-from debfleet.db import guards, jobs, orphans, plans, repositories, tasks, units
+from debfleet.db import generics, guards, jobs, orphans, plans, repositories, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.jobs import NewJob
 from debfleet.db.plans import RepositoryState, WantedIndex
 from debfleet.deb import paths
-from debfleet.errors import NotBuilt, NoUrl
+from debfleet.errors import NoUrl
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
 from debfleet_worker.autopublish import end_with_version
-from debfleet_worker.downloads import count_downloads, open_downloads
+from debfleet_worker.downloads import count_downloads, open_missing
 from debfleet_worker.guards import Watch, check_dists
 from debfleet_worker.lease import Lease
 from debfleet_worker.releases import FORMS, fetch_dists
@@ -70,7 +70,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
             guards.list_seen(tx, remote.id, remote.url),
             guards.get_now(tx),
         )
-    _refuse_not_built(remote)
+    _refuse_without_url(remote)
     dists = fetch_dists(worker, lease, remote)
     plan = _decide(worker.settings, job, remote, dists, held)
     _store_release_files(worker, job, [d for d in dists if d not in plan.skipped])
@@ -105,13 +105,7 @@ def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], hel
     return _Plan(dists, skipped, wanted, kept, tolerances, findings, mirror)
 
 
-def _refuse_not_built(remote: Remote) -> None:
-    for field in ("sync_installer",):
-        if getattr(remote, field):
-            raise NotBuilt(
-                f"The remote '{remote.name}' has {field} set, which this version of debfleet "
-                f"cannot carry out; set {field} to false."
-            )
+def _refuse_without_url(remote: Remote) -> None:
     if not remote.url.strip():
         raise NoUrl(f"sync failed: the remote '{remote.name}' needs a url to sync from")
 
@@ -202,11 +196,7 @@ def _finish(
         plans.want_units(tx, job.task, kind, [unit for of, unit in kept if of == kind])
     known = [w for w in wanted if w.state == "known"]
     _count(tx, job, plan)
-    if known:
-        tasks.add_progress(tx, job.task, *reports.PACKAGE_INDICES, done=len(known))
-    for index in wanted:
-        if index.state == "unchanged":
-            tasks.add_progress(tx, job.task, *reports.INDEX_SKIPPED, subject=index.path)
+    _count_indices(tx, job, wanted)
     counts: dict[str, int] = {}
     for tolerance in plan.tolerances:
         counts[tolerance.reason] = counts.get(tolerance.reason, 0) + 1
@@ -217,9 +207,7 @@ def _finish(
         for w in wanted
         if w.state == "wanted"
     ]
-    if remote.policy == "immediate" and known:
-        units.list_missing_files(tx, job.task, [w.position for w in known])
-        opens += open_downloads(tx, worker.settings, job, remote)
+    opens += open_missing(tx, worker.settings, job, remote, known)
     log.info(
         "sync.planned",
         extra={"indices": len(wanted), "known": len(known), "round": job.round},
@@ -269,14 +257,16 @@ def _add_structure(tx: Tx, job: Job, dist: Dist, plan: _Plan) -> None:
 def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
     """Mark the indices that somebody ingested before and whose files are stored."""
     to_look_up = [bytes.fromhex(w.sha256) for w in wanted]
+    by_profile: dict[bytes, list[bytes]] = {}
+    for index in wanted:
+        by_profile.setdefault(_profile(index), []).append(bytes.fromhex(index.sha256))
     known = {
-        kind: units.find_indices(tx, to_look_up, INDEX_FORMS[kind].profile)
-        for kind in sorted({w.lists for w in wanted})
+        profile: units.find_indices(tx, digests, profile) for profile, digests in by_profile.items()
     }
     stored = plans.list_stored(tx, to_look_up)
     resolved = []
     for index in wanted:
-        digest, found = bytes.fromhex(index.sha256), known[index.lists]
+        digest, found = bytes.fromhex(index.sha256), known[_profile(index)]
         if index.state == "unchanged":
             resolved.append(replace(index, index=found.get(digest)))
             continue
@@ -293,12 +283,30 @@ def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
     return resolved
 
 
+def _profile(index: WantedIndex) -> bytes:
+    if index.lists == Kind.GENERIC:
+        return generics.profile(index.path)
+    return INDEX_FORMS[index.lists].profile
+
+
 def _remember(tx: Tx, job: Job, remote: Remote, plan: _Plan) -> None:
     """What the remote gave, for the guards of its next sync; what they let through now."""
     plans.touch_remote(tx, remote.id)
     releases = {dist.place.directory: dist.release for dist in plan.dists}
     guards.see_releases(tx, remote.id, remote.url, releases)
     tasks.add_findings(tx, job.task, plan.findings)
+
+
+def _count_indices(tx: Tx, job: Job, wanted: Sequence[WantedIndex]) -> None:
+    """Those that need no look: known to somebody, or as the latest version has them."""
+    for index in wanted:
+        is_list = index.lists == Kind.GENERIC
+        if index.state == "known":
+            report = reports.INSTALLER_LISTS if is_list else reports.PACKAGE_INDICES
+            tasks.add_progress(tx, job.task, *report)
+        elif index.state == "unchanged":
+            report = reports.INSTALLER_SKIPPED if is_list else reports.INDEX_SKIPPED
+            tasks.add_progress(tx, job.task, *report, subject=index.path)
 
 
 def _count(tx: Tx, job: Job, plan: _Plan) -> None:
