@@ -446,6 +446,20 @@ def test_modify_adds_the_place_of_a_source_package(
     assert flow.sources() == {("main", "foo", "1:2.0-1"), ("main", "bar", "3.0")}
 
 
+def test_a_version_can_begin_from_an_older_one_and_its_sources(
+    flow: Flow, write: Write, upstream: Upstream
+) -> None:
+    synced(flow, upstream, write(stable()))
+    synced(flow, upstream, write(stable([BAR])), mirror=True)
+
+    modified(flow, base_version=1)
+
+    assert flow.version() == 3
+    assert flow.sources() == {("main", "foo", "1:2.0-1"), ("main", "bar", "3.0")}
+    flow.db.run(lambda tx: versions.delete_version(tx, flow.repository["id"], 2))
+    assert len(flow.sources()) == 2
+
+
 def test_cleanup_removes_a_source_package_that_no_version_holds_with_its_files(
     flow: Flow, write: Write, upstream: Upstream
 ) -> None:
@@ -617,6 +631,23 @@ def test_a_source_that_nobody_asked_for_is_fetched_when_a_client_does(
 
     assert sorted(asked_sources(upstream)) == sorted(archive.source_files)
     assert digests(archive) <= flow.stored()
+
+
+@pytest.mark.parametrize("kind", ["apt", "verbatim"])
+def test_debfleet_syncs_the_sources_of_debfleet(
+    flow: Flow, write: Write, upstream: Upstream, settings: Any, kind: str
+) -> None:
+    archive = write(stable())
+    synced(flow, upstream, archive, policy="on_demand")
+    made = publish(flow, kind=kind)
+    add_distribution(flow.db, "debian", publication=made.publication.id)
+    other = Flow(flow.db, flow.crew, add_repository(flow.db))
+
+    with serving(settings) as site:
+        synced(other, upstream, archive, url=f"http://{site.address}/pulp/content/debian/")
+
+    assert other.sources() == flow.sources()
+    assert digests(archive) <= other.stored()
 
 
 def test_the_wrong_bytes_of_a_dsc_never_reach_a_client(
