@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deployment import DEPLOY
+
 _COMMANDS = {
     "api": "api migrate check",
     "content": "content",
@@ -63,6 +65,16 @@ def test_a_process_imports_only_what_its_extra_brings(
 
     assert "pytest" in hidden
     assert done.returncode == 0, done.stderr
+
+
+def test_what_an_image_tries_when_it_is_built_is_tried_here_too() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+
+    stages = re.findall(r"'debfleet\[(\w+)\]'(.*?)(?=\nFROM)", dockerfile, re.DOTALL)
+
+    tried = {extra: set(re.findall(r"debfleet (\S+) --help", text)) for extra, text in stages}
+    assert set(tried) == set(_COMMANDS)
+    assert all(tried[extra] <= set(_COMMANDS[extra].split()) for extra in tried)
 
 
 def _installed_with(extra: str) -> set[str]:

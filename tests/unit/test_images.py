@@ -99,14 +99,14 @@ def test_compose_builds_targets_that_exist(targets: dict[str, Image]) -> None:
         if "build" in service
     }
 
-    assert sorted(built) == sorted((*PROCESSES, "migrate"))
+    assert sorted(built) == sorted((*PROCESSES, "migrate", "cli"))
     for name, build in built.items():
         assert build["target"] in targets, name
         assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
 
 
 def test_our_containers_have_no_rights_and_write_only_to_volumes() -> None:
-    for name in (*PROCESSES, "migrate"):
+    for name in (*PROCESSES, "migrate", "cli"):
         service = compose()["services"][name]
 
         assert service["read_only"] is True
