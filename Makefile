@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 
-.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq kubectl lock clean docs
+.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq kubectl lock clean docs prometheus dashboards
 
 help:
 	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
@@ -18,6 +18,7 @@ help:
 	@echo 'make docs    write docs/metrics.md and docs/settings.md anew'
 	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
 	@echo '             hundred switches under twenty apt clients'
+	@echo 'make dashboards   write the dashboards for Grafana anew'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -43,7 +44,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 # In this order, stopping at the first that fails.
 test: $(STAMP)
-	@for part in format lint imports types kubectl unit rabbitmq services system; do \
+	@for part in format lint imports types kubectl unit rabbitmq prometheus services system; do \
 	  echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; done
 	@echo '== all well'
 
@@ -61,6 +62,9 @@ types: $(STAMP)
 
 docs: $(STAMP)
 	@$(BIN)/python docs/reference.py
+
+dashboards: $(STAMP)
+	@$(BIN)/python deploy/k8s/components/monitoring/dashboards.py
 
 bench: $(STAMP)
 	@$(CLEAN) $(BIN)/python bench/sync.py --rounds $(or $(ROUNDS),5) --write docs/benchmarks.md
@@ -80,8 +84,8 @@ faults: $(STAMP)
 	  --seed $(or $(SEED),1) --lanes $(or $(LANES),3) --write ../docs/reliability.md
 	@$(PYTEST) -q --timeout 1800 tests/$@
 
-rabbitmq:
-	@.ci/rabbitmq
+rabbitmq prometheus:
+	@.ci/$@
 
 kubectl: $(STAMP)
 	@.ci/kubectl

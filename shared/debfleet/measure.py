@@ -40,13 +40,19 @@ class Metric:
         by: Sequence[str],
         labels: Mapping[str, Sequence[str]] | None = None,
         buckets: Sequence[float] = QUICK,
+        *,
+        is_written: bool = True,
     ) -> None:
-        """``labels``: each with the values to show from the start; none: whatever comes."""
+        """``labels``: each with the values to show from the start; none: whatever comes.
+
+        What is not written is looked up at each scrape.
+        """
         self.kind = kind
         self.name = name
         self.meaning = meaning
         self.by = tuple(by)
         self.labels = dict(labels or {})
+        self.is_written = is_written
         self._buckets = tuple(buckets)
         self._live: Any = None
         self._making = threading.Lock()

@@ -146,11 +146,9 @@ BUILD = Metric(
 
 # --- looked up, not written: in Postgres by the sweeper that leads, and on the store's disk -------
 
-_LOOKED_UP = ("sweep",)
-
 
 def _looked_up(name: str, meaning: str, *labels: str) -> Metric:
-    return Metric("gauge", name, meaning, _LOOKED_UP, dict.fromkeys(labels, ()))
+    return Metric("gauge", name, meaning, ("sweep",), dict.fromkeys(labels, ()), is_written=False)
 
 
 QUEUE_JOBS = _looked_up(
@@ -191,7 +189,7 @@ ARTIFACT_BYTES = _looked_up("debfleet_store_artifact_bytes", "Their size in byte
 DISK = Metric(
     "gauge", "debfleet_store_disk_bytes",
     "Bytes of the disk that the store is on, where it is a directory: free, and in all.",
-    _ALL, {"state": ("free", "total")},
+    _ALL, {"state": ("free", "total")}, is_written=False,
 )  # fmt: skip
 OBSERVED = _looked_up(
     "debfleet_observed_timestamp_seconds",
@@ -204,7 +202,7 @@ TABLE: tuple[Metric, ...] = tuple(m for m in dict(globals()).values() if isinsta
 def start(process: str, version: str) -> None:
     """Show the metrics that this kind of process writes."""
     for metric in TABLE:
-        if process in metric.by and metric.by is not _LOOKED_UP and metric is not DISK:
+        if process in metric.by and metric.is_written:
             metric.show()
     if process == "content":
         for route in ("dists", "pool", "file", "listing", "key"):

@@ -87,6 +87,19 @@ def test_every_name_says_its_unit_and_follows_prometheus_rules() -> None:
         assert metric.meaning.endswith("."), metric.name
 
 
+def test_what_happens_rarely_is_there_with_0_from_the_start(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from debfleet import measure, metrics;"
+        "measure.share(Path(sys.argv[1]), 'sweep'); metrics.start('sweep', '1')"
+    )
+
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+
+    found = _values(tmp_path)
+    assert found['debfleet_jobs_quarantined_total{kind="index"}'] == 0
+    assert found["debfleet_leases_expired_total"] == 0
+
+
 def test_no_more_than_a_hundred_hosts_become_labels() -> None:
     labels = {measure.host_label(f"http://user:secret@h{n}.example/debian") for n in range(300)}
 
