@@ -86,9 +86,10 @@ class Prometheus:
     def is_up(self, targets: int) -> bool:
         """Whether so many targets were scraped well."""
         try:
-            return sum(value for _, value in self.query("up")) == targets
+            ready = httpx.get(f"{self.url}/-/ready", timeout=60, trust_env=False)
         except httpx.TransportError:
             return False  # it starts
+        return ready.is_success and sum(value for _, value in self.query("up")) == targets
 
     def _ask(self, what: str, **params: Any) -> Any:
         answer = httpx.get(f"{self.url}/api/v1/{what}", params=params, timeout=60, trust_env=False)
