@@ -146,7 +146,10 @@ _hosts: dict[str, None] = {}
 
 def host_label(url: str) -> str:
     """The host of a remote's URL, as a label: one of the first hundred, or ``other``."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return OTHER  # no URL: what fetches it says so
     host = parts.netloc.rpartition("@")[2].lower()[:255] or "local"
     if host not in _hosts:
         if len(_hosts) >= _MOST_HOSTS:

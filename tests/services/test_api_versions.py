@@ -266,7 +266,7 @@ def test_a_modify_names_what_it_cannot_find(
         ),
     ):
         assert refused(shared_api.post(path, body)) == answer
-    assert list(refused(shared_api.post(path, {"distribution": "d"}))) == ["distribution"]
+    assert list(refused(shared_api.post(path, {"distribution": "a b"}))) == ["distribution"]
 
 
 def test_a_modify_may_take_everything_away(shared_api: ApiClient) -> None:
