@@ -12,6 +12,7 @@ import pytest
 from api_client import V3, ApiClient
 from archive.model import Archive, Dist, Pkg, Source
 from archive.upstream import Upstream
+from debfleet.db import versions
 from debfleet_worker.chores import CHORES
 from sync_flow import Flow
 
@@ -162,6 +163,18 @@ def test_the_index_of_sources_names_its_release_file_and_its_files(
     assert len(listed(api, "source_indices", component="main")) == 2
 
 
+def test_an_index_that_no_version_holds_still_names_a_release_file(
+    api: ApiClient, flow: Flow, version: str
+) -> None:
+    remove_foo(api, flow, version)
+    flow.db.run(lambda tx: versions.delete_version(tx, flow.repository["id"], 1))
+
+    [index] = listed(api, "source_indices", relative_path="dists/stable/main/source/Sources")
+
+    assert api.get(index["release"]).status_code == 200
+    assert listed(api, "source_indices", orphaned_for="0")
+
+
 def test_a_version_counts_sources_and_links_to_their_lists(api: ApiClient, version: str) -> None:
     body = api.get(version).json
     assert body is not None
@@ -188,17 +201,24 @@ def test_the_list_of_all_content_has_sources(api: ApiClient, version: str) -> No
     assert len(body["results"][0]["artifacts"]) in (2, 3)
 
 
-def test_modify_takes_hrefs_of_source_packages(api: ApiClient, flow: Flow, version: str) -> None:
+def remove_foo(api: ApiClient, flow: Flow, version: str) -> None:
+    """Make version 2 by naming the source package's href."""
     [foo] = listed(api, "source_packages", source="foo")
     repository = version.removesuffix("versions/1/")
-
     api.task(api.post(f"{repository}modify/", {"remove_content_units": [foo["pulp_href"]]}))
     with flow.db.transaction() as tx:
         row = tx.execute("select id from tasks order by id desc limit 1").fetchone()
     assert row is not None
-    done = Flow(flow.db, replace(flow.crew, chores=CHORES), flow.repository).go_on(row["id"])
-
+    crew = replace(flow.crew, chores=CHORES)
+    done = Flow(flow.db, crew, flow.repository).go_on(row["id"])
     assert done.state == "completed", done.error
+
+
+def test_modify_takes_hrefs_of_source_packages(api: ApiClient, flow: Flow, version: str) -> None:
+    repository = version.removesuffix("versions/1/")
+
+    remove_foo(api, flow, version)
+
     assert flow.sources() == {("main", "bar", "3.0")}
     gone = listed(api, "source_packages", repository_version_removed=f"{repository}versions/2/")
     assert [unit["source"] for unit in gone] == ["foo"]

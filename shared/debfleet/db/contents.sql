@@ -140,18 +140,21 @@ select u.id, u.created, u.relative_path, u.sha256, u.stanza,
  order by ids.place_in_list
 
 -- name: show_source_indices
--- release: a release file of the same directory that some version holds together with the index.
+-- release: a release file of the same directory that some version holds together with the index; of an
+-- index that no version holds, the youngest of that directory.
 select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 6 and f.unit = u.id), '{{}}') as files,
-       (select max(r.id)
-          from release_files r
-          join content_lists lr on lr.kind = 4 join content_lists li on li.kind = 6
-          join repository_chunks cr on cr.list = lr.id and cr.chunk = chunk_of(r.id) and get_bit(cr.bits, place_of(r.id)) = 1
-          join repository_chunks ci on ci.list = li.id and ci.chunk = chunk_of(u.id) and get_bit(ci.bits, place_of(u.id)) = 1
-           and ci.repository = cr.repository
-           and (cr.removed is null or cr.removed > ci.added) and (ci.removed is null or ci.removed > cr.added)
-         where r.directory = u.directory) as release
+       coalesce(
+         (select max(r.id)
+            from release_files r
+            join content_lists lr on lr.kind = 4 join content_lists li on li.kind = 6
+            join repository_chunks cr on cr.list = lr.id and cr.chunk = chunk_of(r.id) and get_bit(cr.bits, place_of(r.id)) = 1
+            join repository_chunks ci on ci.list = li.id and ci.chunk = chunk_of(u.id) and get_bit(ci.bits, place_of(u.id)) = 1
+             and ci.repository = cr.repository
+             and (cr.removed is null or cr.removed > ci.added) and (ci.removed is null or ci.removed > cr.added)
+           where r.directory = u.directory),
+         (select max(r.id) from release_files r where r.directory = u.directory)) as release
   from ids join source_indices u using (id)
  order by ids.place_in_list
 
