@@ -34,12 +34,6 @@ class Body(BaseModel):
         """The fields that the client sent."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
-    @classmethod
-    def takes_file(cls) -> bool:
-        """Whether a field is a file, so that JSON cannot hold it."""
-        extras = (f.json_schema_extra for f in cls.model_fields.values())
-        return any(isinstance(e, dict) and e.get("format") == "binary" for e in extras)
-
 
 B = TypeVar("B", bound=Body)
 
@@ -266,13 +260,14 @@ class Checked:
     """Annotates a field: how its value is checked, and what the OpenAPI document says of that."""
 
     func: Callable[[Any], Any]
-    schema: Mapping[str, Any] = field(default_factory=dict)
+    schema: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return BeforeValidator(self.func).__get_pydantic_core_schema__(source, handler)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {**handler(schema), **self.schema}
+        whole = {} if "type" in self.schema else handler(schema)
+        return {**whole, **self.schema}
 
 
 _FILLED = {"minLength": 1}

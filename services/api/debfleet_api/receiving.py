@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import IO, Annotated, Any, TypeVar
 
 from flask import Flask, Request, Response, g, request
-from pydantic import BeforeValidator
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -18,7 +17,7 @@ from debfleet.db.connect import Tx
 from debfleet.errors import NotFound
 from debfleet.store import Receiver
 from debfleet_api.answers import answer
-from debfleet_api.bodies import refuse
+from debfleet_api.bodies import Checked, refuse
 from debfleet_api.errors import Refusal
 from debfleet_api.state import api
 
@@ -188,5 +187,5 @@ def _read_file(_: Any) -> ReceivedFile:
     return stream
 
 
-FormFile = Annotated[ReceivedFile, BeforeValidator(_read_file)]
+FormFile = Annotated[ReceivedFile, Checked(_read_file, {"type": "string", "format": "binary"})]
 """A field ``file`` of a body."""

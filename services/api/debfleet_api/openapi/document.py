@@ -12,12 +12,12 @@ from flask import Flask
 from pydantic import BaseModel
 from werkzeug.routing import Rule
 
-from debfleet_api.bodies import Body
 from debfleet_api.hrefs import BASE
 from debfleet_api.openapi.operations import Operation, Paged, operations_of
 from debfleet_api.openapi.parameters import (
     DIAGNOSTICS,
     field_parameters,
+    header_parameter,
     list_parameters,
     path_parameter,
 )
@@ -28,6 +28,7 @@ from debfleet_api.openapi.schemas import (
     paginated,
     patched,
     ref_to,
+    takes_file,
 )
 from debfleet_api.shapes.base import Thinned
 
@@ -125,7 +126,12 @@ def _rendered(path: str, route: Route, options: Options) -> dict[str, Any]:
         "summary": route.text.partition("\n")[0],
         "description": route.text,
         "tags": [_tag(of.of)],
-        "parameters": [DIAGNOSTICS, *map(path_parameter, variables), *_query(route)],
+        "parameters": [
+            DIAGNOSTICS,
+            *map(header_parameter, of.headers),
+            *map(path_parameter, variables),
+            *_query(route),
+        ],
         "responses": _answers(of),
     }
     if not of.is_open:
@@ -165,12 +171,8 @@ def _body(of: Operation) -> dict[str, Any]:
     assert of.body is not None
     name = name_of(of.body)
     schema = ref_to(f"Patched{name}" if of.action == "partial_update" else name)
-    kinds = _FORMS[::-1] if _takes_file(of.body) else (_JSON, *_FORMS)
+    kinds = _FORMS[::-1] if takes_file(of.body) else (_JSON, *_FORMS)
     return {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}
-
-
-def _takes_file(body: type[BaseModel]) -> bool:
-    return issubclass(body, Body) and body.takes_file()
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Listing:
     filters: Mapping[str, Filter]
     orderings: Mapping[str, Condition] = field(default_factory=dict)
     extra: Mapping[str, Schema] = field(default_factory=dict)  # read by the route itself
+    is_bare: bool = False  # takes no q and no ordering
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Operation:
     values: Mapping[str, str] = field(default_factory=dict)  # for variables of a path of many
     id: str = ""  # where Pulp's is not made of resource and action
     is_open: bool = False  # answers without a login
+    headers: tuple[str, ...] = ()  # of the request, that the route reads itself
 
 
 STARTED: Mapping[int, Answer] = {202: AsyncOperation}
@@ -75,11 +77,11 @@ def operation(
     listing: Callable[[], Listing] | None = None,
     id: str = "",
     is_open: bool = False,
+    headers: tuple[str, ...] = (),
 ) -> Callable[[View], View]:
     """Say what the one operation of a view is; stands beneath the blueprint's own decorator."""
-    return operations(
-        [Operation(of, action, answers, body=body, listing=listing, id=id, is_open=is_open)]
-    )
+    made = Operation(of, action, answers, body, listing, id=id, is_open=is_open, headers=headers)
+    return operations([made])
 
 
 def operations(found: Iterable[Operation]) -> Callable[[View], View]:

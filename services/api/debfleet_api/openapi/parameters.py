@@ -33,6 +33,11 @@ def path_parameter(name: str) -> dict[str, Any]:
     return {"in": "path", "name": name, "schema": _TEXT, "required": True}
 
 
+def header_parameter(name: str) -> dict[str, Any]:
+    """A header that the route reads itself."""
+    return {"in": "header", "name": name, "schema": _TEXT}
+
+
 def field_parameters() -> list[dict[str, Any]]:
     """``fields`` and ``exclude_fields``: repeated, or a comma list."""
     array = {"type": "array", "items": _TEXT}
@@ -41,7 +46,8 @@ def field_parameters() -> list[dict[str, Any]]:
 
 def list_parameters(listing: Listing) -> list[dict[str, Any]]:
     """Filters, order and paging, by name."""
-    made = [_query(name, schema, text) for name, (schema, text) in _EVERY_LIST.items()]
+    every = {k: v for k, v in _EVERY_LIST.items() if not (listing.is_bare and k == "q")}
+    made = [_query(name, schema, text) for name, (schema, text) in every.items()]
     made += [_filter(name, make) for name, make in listing.filters.items()]
     made += [_query(name, schema) for name, schema in listing.extra.items()]
     if words := _order_words(listing.orderings):

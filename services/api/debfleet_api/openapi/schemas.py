@@ -6,6 +6,7 @@ pulp-glue parses strictly: a list of types for what may be null, words alone in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -50,6 +51,13 @@ def component_schemas(
             made.pop("required", None)
         found[names[key]] = made
     return found
+
+
+@cache
+def takes_file(body: type[BaseModel]) -> bool:
+    """Whether a field is a file, so that JSON cannot hold the body."""
+    made = body.model_json_schema(schema_generator=_Dialect)
+    return any(of.get("format") == "binary" for of in made.get("properties", {}).values())
 
 
 def patched(schema: Mapping[str, Any]) -> dict[str, Any]:

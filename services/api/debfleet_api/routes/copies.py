@@ -16,6 +16,7 @@ from debfleet_api import asks
 from debfleet_api.bodies import Body, Flag, Items, not_built, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import REPOSITORY, VERSION, find_ref
+from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.permissions import require, sees
 from debfleet_api.references import find_unit
 from debfleet_api.state import api
@@ -26,7 +27,7 @@ _REQUIRED = ("source_repo_version", "dest_repo")
 _KNOWN = (*_REQUIRED, "dest_base_version", "content")
 
 
-class CopyBody(Body):
+class CopyBody(Body, title="Copy"):
     """What goes where."""
 
     config: Items
@@ -45,6 +46,7 @@ class _Entry:
 
 
 @blueprint.post("/deb/copy/")
+@operation("deb/copy", "copy", STARTED, body=CopyBody, id="copy_content")
 def copy_content() -> Response:
     """202 and a task; every repository, version and unit that is named must exist."""
     body = read_body(CopyBody)

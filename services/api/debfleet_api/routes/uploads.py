@@ -22,14 +22,17 @@ from debfleet_api.bodies import Body, Digest, Size, read_body
 from debfleet_api.errors import Refusal, field_errors, no_such, not_found
 from debfleet_api.filters import (
     Condition,
+    Filter,
     identity_filters,
     list_page,
     number_filters,
     read_selection,
 )
 from debfleet_api.hrefs import find_uuid, href, wire_time
+from debfleet_api.openapi.operations import STARTED, Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.receiving import FormFile, is_stored, recorded
+from debfleet_api.shapes.content import Upload, WholeUpload
 from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("uploads", __name__)
@@ -50,31 +53,30 @@ _ORDERINGS = {
 _SIZES = ("size", "size__lt", "size__gt", "size__range")
 
 
-class UploadBody(Body):
+class UploadBody(Body, title="Upload"):
     """How long the whole file is."""
 
     size: Size
 
 
-class ChunkBody(Body):
+class ChunkBody(Body, title="UploadChunk"):
     """A part of it; which one says the header Content-Range."""
 
     file: FormFile | None = None
     sha256: Digest = None
 
 
-class CommitBody(Body):
+class CommitBody(Body, title="UploadCommit"):
     """What the whole file is to be."""
 
     sha256: Digest = None
 
 
 @blueprint.get(_PATH)
+@operation("uploads", "list", {200: Paged(Upload)}, listing=lambda: Listing(_filters(), _ORDERINGS))
 def list_uploads() -> Response:
     """One page of the uploads that are on their way."""
-    sizes = number_filters("size", _COLUMN["size"])
-    filters = {name: sizes[name] for name in _SIZES} | identity_filters(UPLOAD, _COLUMN["uuid"])
-    selection = read_selection(filters, _ORDERINGS, sql.SQL("uploads.id DESC"))
+    selection = read_selection(_filters(), _ORDERINGS, sql.SQL("uploads.id DESC"))
     page = read_page()
     with api().db.transaction() as tx:
         count, rows = list_page(tx, sql.SQL("*"), sql.SQL("uploads"), selection, page)
@@ -82,6 +84,7 @@ def list_uploads() -> Response:
 
 
 @blueprint.post(_PATH)
+@operation("uploads", "create", {201: Upload}, body=UploadBody)
 def add_upload() -> Response:
     """201 with an upload that has no chunk yet."""
     body = read_body(UploadBody, read_only=_READ_ONLY)
@@ -93,6 +96,7 @@ def add_upload() -> Response:
 
 
 @blueprint.get(f"{_PATH}<key>/")
+@operation("uploads", "read", {200: WholeUpload})
 def read_upload(key: str) -> Response:
     """One upload with its chunks."""
     with api().db.transaction() as tx:
@@ -102,6 +106,7 @@ def read_upload(key: str) -> Response:
 
 
 @blueprint.put(f"{_PATH}<key>/")
+@operation("uploads", "update", {200: Upload}, body=ChunkBody, headers=("Content-Range",))
 def put_chunk(key: str) -> Response:
     """200 with the upload; the chunk is stored by then."""
     with api().db.transaction() as tx:
@@ -127,6 +132,7 @@ def put_chunk(key: str) -> Response:
 
 
 @blueprint.post(f"{_PATH}<key>/commit/")
+@operation("uploads", "commit", STARTED, body=CommitBody)
 def commit_upload(key: str) -> Response:
     """202 and a task, which makes an artifact of the chunks."""
     body = read_body(CommitBody)
@@ -145,6 +151,7 @@ def commit_upload(key: str) -> Response:
 
 
 @blueprint.delete(f"{_PATH}<key>/")
+@operation("uploads", "delete", {204: None})
 def delete_upload(key: str) -> Response:
     """204, at once; its chunks go with the next cleanup."""
     with api().db.transaction() as tx:
@@ -187,6 +194,11 @@ def _row(tx: Tx, key: str) -> dict[str, Any]:
     if row is None:
         raise no_such("Upload")
     return row
+
+
+def _filters() -> dict[str, Filter]:
+    sizes = number_filters("size", _COLUMN["size"])
+    return {name: sizes[name] for name in _SIZES} | identity_filters(UPLOAD, _COLUMN["uuid"])
 
 
 def _render(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import create_model
 
 from debfleet.model import Kind
-from debfleet_api.shapes.base import Href, Labels, Shown
+from debfleet_api.shapes.base import Href, Labels, Part, Shown
 
 Files = dict[str, Href | None]
 Text = str | None
@@ -25,6 +26,26 @@ class Artifact(Shown, title="ArtifactResponse"):
     sha256: Text
     sha384: Text
     sha512: Text
+
+
+class Upload(Shown, title="UploadResponse"):
+    """A file that comes in chunks."""
+
+    size: int
+    completed: datetime | None
+
+
+class Chunk(Part, title="UploadChunkResponse"):
+    """A part of an upload that is stored."""
+
+    offset: int
+    size: int
+
+
+class WholeUpload(Upload, title="UploadDetailResponse"):
+    """An upload with its chunks."""
+
+    chunks: list[Chunk]
 
 
 class Unit(Shown):

@@ -51,7 +51,7 @@ _NOT_KEPT = ("md5", "sha1", "sha224", "sha384", "sha512")
 _READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated"})
 
 
-class ArtifactBody(Body):
+class ArtifactBody(Body, title="Artifact"):
     """A file, and what it is said to be."""
 
     file: FormFile | None = None
@@ -65,6 +65,7 @@ class ArtifactBody(Body):
 
 
 @blueprint.post("/artifacts/")
+@operation("artifacts", "create", {201: Artifact}, body=ArtifactBody)
 def create_artifact() -> Response:
     """201 with the new artifact, which is stored by then; 400 where it was there already."""
     body = read_body(ArtifactBody, read_only=_READ_ONLY)

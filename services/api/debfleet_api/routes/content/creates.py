@@ -22,6 +22,7 @@ from debfleet_api import asks
 from debfleet_api.answers import created
 from debfleet_api.bodies import (
     Body,
+    Checked,
     Flag,
     Labels,
     Names,
@@ -34,12 +35,14 @@ from debfleet_api.bodies import (
 )
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import ARTIFACT, REPOSITORY
+from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.permissions import require
 from debfleet_api.receiving import FormFile, is_stored
 from debfleet_api.references import find_repository, find_unit, read_reference
 from debfleet_api.remote_fields import read_url
 from debfleet_api.routes.content.shown import show_unit
 from debfleet_api.routes.uploads import find_whole_upload
+from debfleet_api.shapes.content import PackageLink
 from debfleet_api.state import api, current_user
 
 blueprint = Blueprint("creates", __name__)
@@ -100,6 +103,7 @@ def _read_file_url(value: Any) -> str:
     return text
 
 
+_REFERENCE = {"type": ["string", "null"], "format": "uri"}
 Word = Annotated[str, BeforeValidator(_read_word)]
 
 
@@ -117,19 +121,27 @@ class FileBody(UnitBody):
     file: FormFile | None = None
     file_url: Annotated[str | None, BeforeValidator(_read_file_url)] = None
     upload: Annotated[UUID | None, BeforeValidator(_read_upload)] = None
-    artifact: Annotated[tuple[str, int] | None, BeforeValidator(_read_artifact)] = None
+    artifact: Annotated[tuple[str, int] | None, Checked(_read_artifact, _REFERENCE)] = None
     downloader_config: Annotated[None, not_built(None)] = None
     relative_path: Annotated[str | None, BeforeValidator(_read_path)] = None
 
 
-class PackageBody(FileBody):
+class InstallerPackageBody(FileBody, title="deb.InstallerPackage"):
+    """A package of the installer."""
+
+
+class GenericBody(FileBody, title="deb.GenericContent"):
+    """Any file, at a path that must be given."""
+
+
+class PackageBody(FileBody, title="deb.Package"):
     """A package, and where it is to go."""
 
     distribution: Word | None = None
     component: Word | None = None
 
 
-class ReleaseBody(UnitBody):
+class ReleaseBody(UnitBody, title="deb.Release"):
     """A release, with the architectures and components that are made beside it."""
 
     codename: Text
@@ -143,7 +155,7 @@ class ReleaseBody(UnitBody):
     components: Names = Field(default_factory=list)
 
 
-class ArchitectureBody(UnitBody):
+class ArchitectureBody(UnitBody, title="deb.ReleaseArchitecture"):
     """An architecture of a distribution; ``all`` is one of every distribution."""
 
     architecture: Word
@@ -152,14 +164,14 @@ class ArchitectureBody(UnitBody):
     variant_architecture: OptionalText = None
 
 
-class ComponentBody(UnitBody):
+class ComponentBody(UnitBody, title="deb.ReleaseComponent"):
     """A component of a distribution."""
 
     component: Word
     distribution: Word
 
 
-class LinkBody(UnitBody):
+class LinkBody(UnitBody, title="deb.PackageReleaseComponent"):
     """The place of a package."""
 
     package: Text
@@ -167,6 +179,7 @@ class LinkBody(UnitBody):
 
 
 @blueprint.post(f"{_PATH}packages/")
+@operation("content/deb/packages", "create", STARTED, body=PackageBody)
 def create_package() -> Response:
     """202 and a task, which reads the package; its file is stored by then."""
     body = read_body(PackageBody, read_only=_READ_ONLY)
@@ -178,21 +191,25 @@ def create_package() -> Response:
 
 
 @blueprint.post(f"{_PATH}installer_packages/")
+@operation("content/deb/installer_packages", "create", STARTED, body=InstallerPackageBody)
 def create_installer_package() -> Response:
     """202 and a task, as for packages."""
-    return _create_of_file(Kind.INSTALLER_PACKAGE, read_body(FileBody, read_only=_READ_ONLY), {})
+    body = read_body(InstallerPackageBody, read_only=_READ_ONLY)
+    return _create_of_file(Kind.INSTALLER_PACKAGE, body, {})
 
 
 @blueprint.post(f"{_PATH}generic_contents/")
+@operation("content/deb/generic_contents", "create", STARTED, body=GenericBody)
 def create_generic() -> Response:
     """202 and a task."""
-    body = read_body(FileBody, read_only=_READ_ONLY)
+    body = read_body(GenericBody, read_only=_READ_ONLY)
     if body.relative_path is None:
         raise field_errors({"relative_path": ["This field is required."]})
     return _create_of_file(Kind.GENERIC, body, {})
 
 
 @blueprint.post(f"{_PATH}releases/")
+@operation("content/deb/releases", "create", STARTED, body=ReleaseBody)
 def create_release() -> Response:
     """202 and a task."""
     body = read_body(ReleaseBody, read_only=_READ_ONLY)
@@ -206,6 +223,7 @@ def create_release() -> Response:
 
 
 @blueprint.post(f"{_PATH}release_architectures/")
+@operation("content/deb/release_architectures", "create", STARTED, body=ArchitectureBody)
 def create_architecture() -> Response:
     """202 and a task."""
     body = read_body(ArchitectureBody, read_only=_READ_ONLY)
@@ -221,6 +239,7 @@ def create_architecture() -> Response:
 
 
 @blueprint.post(f"{_PATH}release_components/")
+@operation("content/deb/release_components", "create", STARTED, body=ComponentBody)
 def create_component() -> Response:
     """202 and a task."""
     body = read_body(ComponentBody, read_only=_READ_ONLY | {"plain_component"})
@@ -229,6 +248,7 @@ def create_component() -> Response:
 
 
 @blueprint.post(f"{_PATH}package_release_components/")
+@operation("content/deb/package_release_components", "create", {201: PackageLink}, body=LinkBody)
 def create_link() -> Response:
     """201 with the link, which is in no version until a modify adds it."""
     body = read_body(LinkBody, read_only=_READ_ONLY)
