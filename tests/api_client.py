@@ -36,7 +36,7 @@ class ApiClient:
 
     def __init__(self, app: Flask, username: str = "admin", password: str = PASSWORD) -> None:
         self.app = app
-        self._auth = (username, password)
+        self.login = (username, password)
         self.plain: FlaskClient = app.test_client()
 
     @property
@@ -46,7 +46,7 @@ class ApiClient:
         return found
 
     def get(self, path: str, **more: Any) -> TestResponse:
-        return self.plain.get(path, auth=self._auth, **more)
+        return self.plain.get(path, auth=self.login, **more)
 
     def post(self, path: str, body: Any = None, **more: Any) -> TestResponse:
         return self._send("POST", path, body, more)
@@ -63,7 +63,7 @@ class ApiClient:
     def _send(self, method: str, path: str, body: Any, more: dict[str, Any]) -> TestResponse:
         if body is not None:
             more["json"] = body
-        return self.plain.open(path, method=method, auth=self._auth, **more)
+        return self.plain.open(path, method=method, auth=self.login, **more)
 
     def repository(self, **fields: Any) -> dict[str, Any]:
         """A new repository."""

@@ -55,7 +55,7 @@ class Desk:
         return self.api.plain.open(
             path,
             method=method,
-            auth=("admin", "password"),
+            auth=self.api.login,
             data=values,
             content_type="multipart/form-data",
             headers=headers,

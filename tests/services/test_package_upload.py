@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api_client import V3, ApiClient, made, refused
+from api_client import V3, ApiClient, a_name, made, refused
 from archive.debs import make_deb
 from archive.hostile import broken_debs
 from archive.upstream import Upstream
@@ -371,6 +371,43 @@ def test_a_bad_field_of_a_structure_is_named(
     shared: Desk, path: str, fields: dict[str, Any], error: str
 ) -> None:
     assert list(refused(shared.api.post(path, fields))) == [error]
+
+
+def test_a_user_brings_files_into_their_own_repository_alone(shared: Desk) -> None:
+    name = a_name()
+    made(shared.api.post(f"{V3}users/", {"username": name, "password": "a long password"}))
+    user = Desk(ApiClient(shared.api.app, name, "a long password"), shared.db, shared.crew)
+    secret = make_deb(a_name(), "1", "amd64")
+    others = shared.upload(secret)
+    hidden = made(shared.form(ARTIFACTS, secret))["pulp_href"]
+    assert user.api.post(f"{V3}uploads/", {"size": 10}).status_code == 403
+
+    own, foreign = shared.api.repository(), shared.api.repository()
+    users = shared.api.get(f"{V3}users/?username={name}").json or {}
+    grant = {"role": "deb.aptrepository_owner", "content_object": own["pulp_href"]}
+    made(shared.api.post(f"{users['results'][0]['pulp_href']}roles/", grant))
+    upload = user.upload(make_deb(a_name(), "1", "amd64"))
+    mine = {"repository": own["pulp_href"]}
+
+    assert user.api.get(others).status_code == 404
+    assert [u["pulp_href"] for u in (user.api.get(f"{V3}uploads/").json or {})["results"]] == [
+        upload
+    ]
+    assert list(refused(user.api.post(PACKAGES, {"upload": others, **mine}))) == ["upload"]
+    assert list(refused(user.api.post(PACKAGES, {"artifact": hidden, **mine}))) == ["artifact"]
+    assert user.api.post(PACKAGES, {"upload": upload}).status_code == 403
+    assert list(
+        refused(user.api.post(PACKAGES, {"upload": upload, "repository": foreign["prn"]}))
+    ) == ["repository"]
+    package = user.done(user.api.post(PACKAGES, {"upload": upload, **mine}))["result"]
+    again = user.done(user.api.post(PACKAGES, {"artifact": package["artifact"], **mine}))
+    assert again["result"] == package
+    unseen = shared.done(shared.form(PACKAGES, secret))["created_resources"]
+    modify = f"{own['pulp_href']}modify/"
+    assert list(refused(user.api.post(modify, {"add_content_units": unseen}))) == [
+        "add_content_units"
+    ]
+    user.done(user.api.post(modify, {"add_content_units": [package["pulp_href"]]}))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 import servers
 from archive.debs import make_deb
 from debfleet_cli.apt_client import AptClient
-from debfleet_cli.client import REPOSITORIES
+from debfleet_cli.client import REPOSITORIES, V3
+from debfleet_cli.main import main
 from system.fleet import Fleet
 from system.publishing import (
     clean_update,
@@ -60,3 +61,30 @@ def test_apt_gets_what_was_uploaded_byte_by_byte(fleet: Fleet, tmp_path: Path) -
     clean_update(client)
     installed = {file.read_bytes() for file in client.install_download_only("hello")}
     assert installed == set(debs.values())
+
+
+def test_a_user_of_one_repository_uploads_into_just_that(
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = []
+    for name in ("one", "two"):
+        files.append(str(tmp_path / f"{name}.deb"))
+        (tmp_path / f"{name}.deb").write_bytes(make_deb(name, "1.0", "all"))
+    with fleet.client() as api:
+        repository = api.post(REPOSITORIES, {"name": "theirs"})
+        user = api.post(V3 + "users/", {"username": "ada", "password": "a long password"})
+        grant = {"role": "deb.aptrepository_owner", "content_object": repository["pulp_href"]}
+        api.post(user["pulp_href"] + "roles/", grant)
+    monkeypatch.setenv("DEBFLEET_API_URL", fleet.url)
+    monkeypatch.setenv("DEBFLEET_USERNAME", "ada")
+    monkeypatch.setenv("DEBFLEET_PASSWORD", "a long password")
+
+    status = main(["upload", *files, "--repository", "theirs", "--component", "main", "--json"])
+
+    assert status == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["version"]["number"] == 2
+    assert len(said["packages"]) == 2

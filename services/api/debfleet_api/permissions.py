@@ -7,6 +7,7 @@ line in any list. An endpoint that the table does not name is for superusers alo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 from flask import g, request
 from psycopg import sql
 
-from debfleet.db import access, contents
+from debfleet.db import access, contents, uploads
 from debfleet.db.access import HEADER_GUARD, RBAC_GUARD
 from debfleet.db.connect import Tx
 from debfleet.identity import UnitId
@@ -117,6 +118,12 @@ POLICY: dict[str, tuple[Needs, ...]] = {
     "creates.create_installer_package": ANYBODY,
     "creates.create_generic": ANYBODY,
     "copies.copy_content": ANYBODY,
+    # Everybody sees their own; commit, which makes an artifact, is for administrators.
+    "uploads.list_uploads": ANYBODY,
+    "uploads.add_upload": ANYBODY,
+    "uploads.read_upload": ANYBODY,
+    "uploads.put_chunk": ANYBODY,
+    "uploads.delete_upload": ANYBODY,
     "grants.my_permissions": (Needs(_OBJECT, "view"),),
     "grants.list_roles": (Needs(_OBJECT, "manage_roles"),),
     "grants.add_role": (Needs(_OBJECT, "manage_roles"),),
@@ -233,6 +240,39 @@ def sees_unit(tx: Tx, unit: UnitId) -> bool:
         return True
     ids = access.list_repository_ids(tx, seen)
     return any(repository in ids for repository, _ in contents.find_versions(tx, [unit]))
+
+
+def list_unseen(tx: Tx, units: Sequence[UnitId]) -> set[UnitId]:
+    """Those of the units that no repository which the user may read holds."""
+    seen = list_visible(tx, REPOSITORY)
+    if seen is None or not units:
+        return set()
+    repositories = sorted(access.list_repository_ids(tx, seen))
+    return set(units) - contents.list_held(tx, units, repositories)
+
+
+def sees_file(tx: Tx, sha256: bytes) -> bool:
+    """Whether a repository that the user may read has the file in some version."""
+    seen = list_visible(tx, REPOSITORY)
+    if seen is None:
+        return True
+    return not access.list_repository_ids(tx, seen).isdisjoint(uploads.list_holders(tx, sha256))
+
+
+def require_somewhere(tx: Tx, model: str, action: str) -> None:
+    """Refuse who may not do this to any object at all.
+
+    Raises:
+        Refusal: 403.
+    """
+    user = current_user()
+    if not user.is_superuser and access.list_objects(tx, user.id, codename(model, action)) == []:
+        raise Refusal(403, _FORBIDDEN)
+
+
+def is_own(user: int | None) -> bool:
+    """Whether what belongs to this user may be used by the one who asks."""
+    return current_user().is_superuser or user == current_user().id
 
 
 def codename(model: str, action: str) -> str:

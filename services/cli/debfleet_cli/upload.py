@@ -1,8 +1,9 @@
 """Add packages of your own to a repository.
 
 Every file is sent in pieces and read by a worker; then all of them come into the repository in one
-new version. If one file is no package, none of them does. The repository is made if there is none
-of that name. `debfleet publish` shows the new version to apt.
+new version. If one file is no package, none of them does. (A user who may change just that
+repository gets a version for each file.) The repository is made if there is none of that name.
+`debfleet publish` shows the new version to apt.
 
 exit status: 0 all are in the repository, 1 a file was refused or the task failed, 2 wrong usage or
 refused by the API, 3 the API cannot be reached, 130 interrupted.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from debfleet_cli.client import REPOSITORIES, V3, Api, Body, Unreachable, failure_text
+from debfleet_cli.client import REPOSITORIES, V3, Api, Body, Refused, Unreachable, failure_text
 from debfleet_cli.outcome import Outcome, Speaker, count_lines
 from debfleet_cli.published import FAILED, GOOD, UsageError, call_api
 
@@ -50,23 +51,62 @@ def _uploaded(api: Api, args: argparse.Namespace, speaker: Speaker) -> int:
     for file in args.files:
         if not file.is_file():
             raise UsageError(f"{file} is no file")
-    packages: list[Body] = []
-    refused: list[str] = []
-    for file in args.files:
-        task = _watched(api, _sent(api, file))
+    try:
+        return _all_at_once(api, args, speaker)
+    except Refused as e:
+        if e.status != 403:
+            raise
+    return _one_by_one(api, args, speaker)
+
+
+def _all_at_once(api: Api, args: argparse.Namespace, speaker: Speaker) -> int:
+    """Units first, then one version with all of them."""
+    tasks = {file: _watched(api, _sent(api, file, {})) for file in args.files}
+    refused = _report(tasks, speaker)
+    if refused:
+        text = f"{refused}\nnothing came into {args.repository}"
+        return speaker.fail(FAILED, "failed", text)
+    packages = [task["result"] for task in tasks.values()]
+    return _added(api, args, _repository(api, args.repository, speaker), packages, speaker)
+
+
+def _one_by_one(api: Api, args: argparse.Namespace, speaker: Speaker) -> int:
+    """For a user whose right is to this repository alone: each file makes a version."""
+    repository = _repository(api, args.repository, speaker)
+    where = {
+        "repository": repository["pulp_href"],
+        "distribution": args.distribution,
+        "component": args.component,
+    }
+    tasks = {file: _watched(api, _sent(api, file, where)) for file in args.files}
+    refused = _report(tasks, speaker)
+    if refused:
+        return speaker.fail(FAILED, "failed", refused)
+    packages = [task["result"] for task in tasks.values()]
+    version = api.get(api.get(repository["pulp_href"])["latest_version_href"])
+    last = list(tasks.values())[-1]
+    speaker.put(_json("uploaded", repository, version, packages, last))
+    speaker.say(f"uploaded: {repository['name']} is at version {version['number']} now")
+    return GOOD
+
+
+def _report(tasks: dict[Path, Body], speaker: Speaker) -> str:
+    """Say what became of each file; the text of those that were refused."""
+    refused = []
+    for file, task in tasks.items():
         if task["state"] == "completed":
-            packages.append(task["result"])
             speaker.say(f"{file}: {_shown(task['result'])}")
         else:
             refused.append(f"{file}: {failure_text(task)}")
-    if refused:
-        lines = "\n".join(refused)
-        return speaker.fail(FAILED, "failed", f"{lines}\nnothing came into {args.repository}")
-    repository = api.find(REPOSITORIES, args.repository)
+    return "\n".join(refused)
+
+
+def _repository(api: Api, name: str, speaker: Speaker) -> Body:
+    repository = api.find(REPOSITORIES, name)
     if repository is None:
-        repository = api.post(REPOSITORIES, {"name": args.repository})
-        speaker.say(f"made the repository {args.repository}")
-    return _added(api, args, repository, packages, speaker)
+        repository = api.post(REPOSITORIES, {"name": name})
+        speaker.say(f"made the repository {name}")
+    return repository
 
 
 def _added(
@@ -82,15 +122,8 @@ def _added(
         return speaker.fail(FAILED, "failed", failure_text(task), task=task["pulp_href"])
     hrefs = [href for href in task["created_resources"] if "/versions/" in href]
     version = api.get(hrefs[0]) if hrefs else None
-    speaker.put(
-        {
-            "outcome": "uploaded" if version else "unchanged",
-            "repository": {"name": repository["name"], "href": repository["pulp_href"]},
-            "version": version and {"number": version["number"], "href": version["pulp_href"]},
-            "packages": [package["pulp_href"] for package in packages],
-            "task": task["pulp_href"],
-        }
-    )
+    outcome = "uploaded" if version else "unchanged"
+    speaker.put(_json(outcome, repository, version, packages, task))
     name = repository["name"]
     if version is None:
         speaker.say(f"unchanged: {name} holds them already")
@@ -102,7 +135,19 @@ def _added(
     return GOOD
 
 
-def _sent(api: Api, file: Path) -> str:
+def _json(
+    outcome: str, repository: Body, version: Body | None, packages: list[Body], task: Body
+) -> Body:
+    return {
+        "outcome": outcome,
+        "repository": {"name": repository["name"], "href": repository["pulp_href"]},
+        "version": version and {"number": version["number"], "href": version["pulp_href"]},
+        "packages": [package["pulp_href"] for package in packages],
+        "task": task["pulp_href"],
+    }
+
+
+def _sent(api: Api, file: Path, where: Body) -> str:
     """Send a file; the href of the task that reads it."""
     size = file.stat().st_size
     upload = str(api.post(_UPLOADS, {"size": size})["pulp_href"])
@@ -111,7 +156,7 @@ def _sent(api: Api, file: Path) -> str:
         while chunk := opened.read(_CHUNK):
             api.put_chunk(upload, start, chunk, size)
             start += len(chunk)
-    return api.ask(_PACKAGES, {"upload": upload})
+    return api.ask(_PACKAGES, {"upload": upload, **where})
 
 
 def _watched(api: Api, task: str) -> Body:

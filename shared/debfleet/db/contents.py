@@ -202,6 +202,12 @@ def find_repositories(tx: Tx, units: Sequence[UnitId], *, latest: bool = False) 
     return [row["repository"] for row in tx.execute(query, _units(units))]
 
 
+def list_held(tx: Tx, units: Sequence[UnitId], repositories: Sequence[int]) -> set[UnitId]:
+    """Those of the units that one of the repositories holds, in any version."""
+    rows = tx.execute(_q["list_held"], {**_units(units), "repositories": list(repositories)})
+    return {UnitId(Kind(row["kind"]), row["id"], row["list"]) for row in rows}
+
+
 def find_versions(
     tx: Tx, units: Sequence[UnitId], *, repository: int | None = None
 ) -> list[tuple[int, int]]:

@@ -255,6 +255,15 @@ select distinct c.repository
  where get_bit(c.bits, place_of(u.id)) = 1 and c.removed is null
  order by 1
 
+-- name: list_held
+-- Those of the units that some version of one of these repositories holds.
+select u.kind, u.list, u.id
+  from unnest(%(kinds)s::int[], %(lists)s::int[], %(ids)s::bigint[]) as u(kind, list, id)
+  join content_lists l on l.kind = u.kind and (l.id = u.list or (u.list = 0 and l.release_component = 0))
+ where exists (select from repository_chunks c
+                where c.list = l.id and c.chunk = chunk_of(u.id) and get_bit(c.bits, place_of(u.id)) = 1
+                  and c.repository = any(%(repositories)s::int[]))
+
 -- name: find_versions
 select distinct v.repository, v.number
   from unnest(%(kinds)s::int[], %(lists)s::int[], %(ids)s::bigint[]) as u(kind, list, id)

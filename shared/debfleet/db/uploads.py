@@ -135,6 +135,11 @@ def get_artifact(tx: Tx, sha256: bytes) -> dict[str, Any]:
     return row
 
 
+def list_holders(tx: Tx, sha256: bytes) -> list[int]:
+    """Ids of the repositories that have a file, in any version."""
+    return [row["repository"] for row in tx.execute(_q["list_holders"], {"sha256": sha256})]
+
+
 def claim_stored(tx: Tx, task: int, sha256: bytes, size: int) -> None:
     """Keep a stored file from cleanup as long as a task needs it."""
     tx.execute(_q["claim_stored"], {"task": task, "sha256": sha256, "size": size})

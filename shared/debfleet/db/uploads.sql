@@ -52,3 +52,18 @@ values (%(task)s, %(sha256)s, %(size)s, '', 0, -1)
 
 -- name: find_artifact
 update artifacts set last_wanted = now() where sha256 = %(sha256)s returning id, sha256, size, created
+
+-- name: list_holders
+-- The repositories that have a unit with this file in some version.
+with units as materialized (
+  select kind, id from packages where sha256 = %(sha256)s
+  union all
+  select 3, id from generic_contents where sha256 = %(sha256)s
+  union all
+  select kind, unit from unit_files where sha256 = %(sha256)s)
+select distinct c.repository
+  from units u
+  join content_lists l on l.kind = u.kind and l.release_component = 0
+  join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
+ where get_bit(c.bits, place_of(u.id)) = 1
+ order by 1

@@ -19,7 +19,7 @@ from debfleet_api.bodies import Body, Flag, Items, OptionalText, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import VERSION, find_ref
 from debfleet_api.openapi.operations import STARTED, operation
-from debfleet_api.permissions import sees, sees_unit
+from debfleet_api.permissions import list_unseen, sees
 from debfleet_api.references import find_remote, find_unit
 from debfleet_api.routes.content.creates import Word
 from debfleet_api.routes.repositories import repository_row
@@ -116,8 +116,10 @@ def _units(tx: Tx, field: str, values: list[Any]) -> list[UnitId]:
         if not isinstance(value, str) or not (ref := find_ref(value)):
             raise field_errors({field: [f"URI not valid: {value}"]})
         found[value] = find_unit(tx, value) if ref else None
-    known = contents.list_known(tx, [u for u in found.values() if u is not None])
-    missing = [v for v, u in found.items() if u is None or u not in known or not sees_unit(tx, u)]
+    units = [u for u in found.values() if u is not None]
+    # Who knows the name of a unit only is not given it.
+    known = contents.list_known(tx, units) - list_unseen(tx, units)
+    missing = [v for v, u in found.items() if u is None or u not in known]
     if missing:
         shown = f"{missing[:100]}" + (f" and {len(missing) - 100} more" * (len(missing) > 100))
         text = f"Could not find the following content units: {shown}"

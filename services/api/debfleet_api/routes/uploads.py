@@ -23,14 +23,18 @@ from debfleet_api.errors import Refusal, field_errors, no_such, not_found
 from debfleet_api.filters import (
     Condition,
     Filter,
+    Selection,
+    all_of,
     identity_filters,
     list_page,
+    literal,
     number_filters,
     read_selection,
 )
-from debfleet_api.hrefs import find_uuid, href, wire_time
+from debfleet_api.hrefs import REPOSITORY, find_uuid, href, wire_time
 from debfleet_api.openapi.operations import STARTED, Listing, Paged, operation
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.permissions import is_own, require_somewhere
 from debfleet_api.receiving import FormFile, is_stored, recorded
 from debfleet_api.shapes.content import Upload, WholeUpload
 from debfleet_api.state import api, current_user
@@ -78,6 +82,9 @@ def list_uploads() -> Response:
     """One page of the uploads that are on their way."""
     selection = read_selection(_filters(), _ORDERINGS, sql.SQL("uploads.id DESC"))
     page = read_page()
+    if not current_user().is_superuser:
+        own = sql.SQL("uploads.owner = {}").format(literal(current_user().id))
+        selection = Selection(all_of([selection.where, own]), selection.order)
     with api().db.transaction() as tx:
         count, rows = list_page(tx, sql.SQL("*"), sql.SQL("uploads"), selection, page)
     return page_answer(page, count, [_render(r) for r in rows])
@@ -92,6 +99,7 @@ def add_upload() -> Response:
     if body.size > most:
         raise field_errors({"size": [f"Ensure this value is less than or equal to {most}."]})
     with api().db.transaction() as tx:
+        require_somewhere(tx, REPOSITORY, "modify_content")
         return created(_render(uploads.add_upload(tx, body.size, current_user().id)))
 
 
@@ -163,7 +171,7 @@ def delete_upload(key: str) -> Response:
 def find_whole_upload(tx: Tx, uuid: UUID) -> dict[str, Any] | str:
     """An upload that a content unit can be made of, or what stands against it."""
     row = uploads.find_upload(tx, uuid)
-    if row is None:
+    if row is None or not is_own(row["owner"]):
         return "Invalid hyperlink - Object does not exist."
     gap = uploads.what_is_missing(row["size"], uploads.list_chunks(tx, row["id"]))
     if gap is not None:
@@ -191,7 +199,7 @@ def _row(tx: Tx, key: str) -> dict[str, Any]:
     if uuid is None:
         raise not_found()
     row = uploads.find_upload(tx, uuid)
-    if row is None:
+    if row is None or not is_own(row["owner"]):
         raise no_such("Upload")
     return row
 
