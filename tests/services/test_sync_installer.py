@@ -435,3 +435,18 @@ def test_a_file_where_a_package_lies_is_refused(
 def with_list(text: bytes) -> Dist:
     """A dist whose SHA256SUMS says this."""
     return stable(installer={}, extra={f"{CURRENT}/SHA256SUMS": text})
+
+
+# --- a Release without SHA-256 --------------------------------------------------------------------
+
+
+def test_a_release_of_md5_alone_leads_to_the_installer_where_the_guard_allows(
+    flow: Flow, write: Write, upstream: Upstream
+) -> None:
+    upstream.rotate(write(stable(digests=("MD5Sum",))).folder)
+    flow.set_remote(upstream, sync_installer=True, guards={"weak_digests": "warn"})
+
+    done = flow.sync()
+
+    assert (done.state, done.error) == ("completed", "")
+    assert generics(flow) == sizes(FILES)
