@@ -279,7 +279,7 @@ class PathClash(FinalError):
         more = "" if count <= len(examples) else f" and {count - len(examples)} more"
         super().__init__(
             "Cannot create repository version. Path is duplicated: "
-            f"{', '.join(examples)}{more}. Two packages, of different files, want to lie there: "
+            f"{', '.join(examples)}{more}. Two different files want to lie there: "
             "remove the older one first, or sync with mirror."
         )
 
