@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
 from debfleet.config import read_settings
 from debfleet_cli.main import COMMANDS
@@ -165,3 +166,32 @@ def test_healthy_says_so_by_its_status(tmp_path: Path) -> None:
     assert nothing.returncode == 1
     assert "http://127.0.0.1:1/livez" in nothing.stderr
     assert os.access(DEPLOY / "healthy", os.X_OK)
+
+
+def test_prometheus_asks_every_service_that_has_metrics() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    (names,) = job["dns_sd_configs"]
+    mounts = compose()["services"]["prometheus"]["volumes"]
+
+    assert sorted(names["names"]) == sorted(PROCESSES)
+    assert {image.environ.get("DEBFLEET_METRICS_ADDRESS") for image in images().values()} == {
+        None,
+        f"0.0.0.0:{names['port']}",
+    }
+    assert all(any(f":{path}:" in mount for mount in mounts) for path in config["rule_files"])
+
+
+def test_grafana_is_given_the_dashboards_and_where_to_ask() -> None:
+    service = compose()["services"]["grafana"]
+    places = dict(mount.split(":")[:2] for mount in service["volumes"])
+    (provider,) = yaml.safe_load((DEPLOY / "grafana/dashboards.yaml").read_text())["providers"]
+    (source,) = yaml.safe_load((DEPLOY / "grafana/datasources.yaml").read_text())["datasources"]
+
+    there = places["./k8s/components/monitoring/dashboards"]
+    home = service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+
+    assert provider["options"]["path"] == there
+    assert (DEPLOY / "k8s/components/monitoring/dashboards" / Path(home).name).is_file()
+    assert Path(home).parent == Path(there)
+    assert source["url"] == "http://prometheus:9090"
