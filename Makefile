@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 
-.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq kubectl lock clean docs prometheus dashboards
+.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq kubectl lock clean docs prometheus dashboards pictures
 
 help:
 	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
@@ -18,7 +18,7 @@ help:
 	@echo 'make docs    write docs/metrics.md and docs/settings.md anew'
 	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
 	@echo '             hundred switches under twenty apt clients'
-	@echo 'make dashboards   write the dashboards for Grafana anew'
+	@echo 'make dashboards   write the dashboards for Grafana anew; make pictures: draw them, of a busy fleet'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -62,6 +62,9 @@ types: $(STAMP)
 
 docs: $(STAMP)
 	@$(BIN)/python docs/reference.py
+
+pictures: $(STAMP)
+	@$(CLEAN) $(BIN)/python bench/monitored.py --minutes 3
 
 dashboards: $(STAMP)
 	@$(BIN)/python deploy/k8s/components/monitoring/dashboards.py

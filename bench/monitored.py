@@ -47,6 +47,7 @@ class Exercise:
         self._fleet = fleet
         self._upstreams = upstreams
         self._sizes = dict.fromkeys(_NAMES, 40)
+        self._began = self._until = 0.0
         self._rounds = 0
 
     def grow(self, name: str) -> None:
@@ -67,13 +68,18 @@ class Exercise:
             upstream.faults.append(faults.delay("pool/*", 0.05))
             upstream.faults.append(faults.wrong_bytes("pool/*", times=3))
             upstream.faults.append(faults.status("pool/*", 500, times=4, skip=5))
-        if name == "away" and self._rounds % 3:
+        if name == "away" and 0.3 < self._done() < 0.6:
             upstream.faults.append(faults.status("*", 404))
         self.grow(name)
         finished(api, start_sync(api, repository), 120)
 
+    def _done(self) -> float:
+        """The share of the time that is over."""
+        return (time.time() - self._began) / (self._until - self._began)
+
     def run(self, until: float) -> None:
         """Sync, publish and fetch until then."""
+        self._began, self._until = time.time(), until
         with self._fleet.client() as api:
             repositories = {}
             for name in _NAMES:

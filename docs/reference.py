@@ -27,6 +27,17 @@ metrics of prometheus-client.
 No label grows without bound: routes are templates, `host` is one of the first 100 of a process
 (then `other`), `repository` one of the first 5,000.
 
+Three minutes of a busy fleet, as the dashboards show them (`make pictures`:
+[monitored.py](../bench/monitored.py) lets two workers sync three upstreams, of which one grows, one
+is slow and wrong at times, one is away for a while, and clients fetch):
+
+![The fleet](pictures/debfleet-fleet.png)
+![One repository](pictures/debfleet-repository.png)
+![Upstreams](pictures/debfleet-upstreams.png)
+![Serving](pictures/debfleet-serving.png)
+
+## All of them
+
 """
 
 _SETTINGS = """\

@@ -15,6 +15,7 @@ import re
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class Asked:
 def draw(path: Path, asked: Asked, out: Path) -> None:
     """One dashboard as one picture."""
     board = json.loads(path.read_text())
-    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    panels = _told_apart(board["panels"])
     numbers = [panel for panel in panels if panel["type"] == "stat"]
     charts = [panel for panel in panels if panel["type"] == "timeseries"]
     rows, top = math.ceil(len(charts) / 3), 1 if numbers else 0
@@ -88,6 +89,20 @@ def draw(path: Path, asked: Asked, out: Path) -> None:
             _draw_lines(figure.add_subplot(line[place]), panel, asked)
     figure.savefig(out, dpi=72, pil_kwargs={"optimize": True})
     plt.close(figure)
+
+
+def _told_apart(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Panels without their rows, whose titles go to panels of the same title."""
+    titles = Counter(panel["title"] for panel in found)
+    panels, row = [], ""
+    for panel in found:
+        if panel["type"] == "row":
+            row = panel["title"]
+        elif titles[panel["title"]] > 1:
+            panels.append({**panel, "title": f"{panel['title']} ({row})"})
+        else:
+            panels.append(panel)
+    return panels
 
 
 def _draw_number(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
@@ -118,11 +133,14 @@ def _draw_lines(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     axes.tick_params(labelsize=7)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} min"))
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0), high if high > 0 else 1)
+    is_flat = not any(value for _, _, values in lines for value in values)
+    if is_flat:
+        axes.set_ylim(0, 1)
+    else:
+        axes.set_ylim(bottom=min(axes.get_ylim()[0], 0))
     axes.grid(alpha=0.3)
     if lines:
-        axes.legend(fontsize=6, loc="upper left", framealpha=0.6)
+        axes.legend(fontsize=6, loc="best", framealpha=0.6)
 
 
 def _legend(form: str, labels: Mapping[str, str]) -> str:
