@@ -31,7 +31,8 @@ ISO_PATH = f"{IMAGES}/netboot/mini.iso"
 
 
 def stable(files: dict[str, bytes]) -> Dist:
-    return Dist("stable", {"main": [Pkg("a")]}, architectures=("amd64",), installer={PLACE: files})
+    packages = [Pkg("a"), Pkg("b", path="dists/stable/main/b_1.0_amd64.deb")]
+    return Dist("stable", {"main": packages}, architectures=("amd64",), installer={PLACE: files})
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def test_folders_of_the_installer_are_listed(world: World, kind: str) -> None:
         top = get(site, f"{IMAGES}/").decode()
         assert all(f'href="./{name}"' in top for name in ("MANIFEST", "SHA256SUMS", "netboot/"))
         assert f"mini.iso</a>{' ' * 92}" in get(site, f"{IMAGES}/netboot/").decode()
-        assert get(site, "dists/stable/").decode().count('href="./main/"') == 1
+        for folder, name in (("", "dists"), ("dists/", "stable"), ("dists/stable/", "main")):
+            assert get(site, folder).decode().count(f'href="./{name}/"') == 1
 
 
 def test_files_of_what_was_served_before_are_served_for_a_while(world: World) -> None:

@@ -44,14 +44,15 @@ class Listings:
         if publication is None:
             return []
         entries = await self._reader.read(lambda tx: served.list_published(tx, publication, path))
-        names = {entry.name for entry in entries}
-        generics = await self._reader.read(lambda tx: served.list_generics(tx, publication, path))
-        entries += [entry for entry in generics if entry.name not in names]
+        entries += await self._reader.read(lambda tx: served.list_generics(tx, publication, path))
         is_verbatim = target.kind == "verbatim"
         if not is_verbatim and path != "pool" and not path.startswith(served.POOL):
-            return entries if path else [*entries, Entry(served.POOL)]
-        tree = await self._tree(publication, is_verbatim)
-        return entries + await self._list_pool(target, publication, tree, path)
+            entries += [] if path else [Entry(served.POOL)]
+        else:
+            tree = await self._tree(publication, is_verbatim)
+            entries += await self._list_pool(target, publication, tree, path)
+        # Files of each origin may lie in the same folders; what publish wrote comes first.
+        return list({entry.name: entry for entry in reversed(entries)}.values())
 
     async def _list_pool(
         self, target: Target, publication: int, tree: _Tree, path: str
