@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import servers
@@ -26,7 +27,8 @@ from system.publishing import (
 
 @pytest.fixture(scope="module")
 def fleet(postgres: servers.PostgresForTests, template_url: str) -> Iterator[Fleet]:
-    with serving_fleet(postgres, template_url) as running:
+    limit = {"DEBFLEET_LARGEST_BODY_BYTES": "1000000"}
+    with serving_fleet(postgres, template_url, **limit) as running:
         yield running
 
 
@@ -88,3 +90,27 @@ def test_a_user_of_one_repository_uploads_into_just_that(
     said = json.loads(capsys.readouterr().out)
     assert said["version"]["number"] == 2
     assert len(said["packages"]) == 2
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_beyond_the_limit_is_answered_in_json_on_a_real_connection(
+    fleet: Fleet, is_chunked: bool
+) -> None:
+    body = bytes(4_000_000)
+    with fleet.client() as api:
+        auth = (api.access.username, str(api.access.password))
+    asked = httpx.Request("POST", fleet.url + V3 + "artifacts/", files={"file": ("big", body)})
+    content = asked.read()
+    headers = {"Content-Type": asked.headers["Content-Type"]}
+
+    answer = httpx.post(
+        asked.url,
+        content=iter([content]) if is_chunked else content,
+        headers=headers,
+        auth=auth,
+        trust_env=False,
+        timeout=60,
+    )
+
+    assert answer.status_code == 413
+    assert "1000000 bytes" in answer.json()["detail"]
