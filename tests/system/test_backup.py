@@ -34,6 +34,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.mark.timeout(600)  # seconds on a busy machine; a few elsewhere
 def test_after_backup_destruction_and_restore_apt_is_served_the_same_bytes(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def composed(empty_database_url: str, broker_url: str, tmp_path: Path) -> Iterat
         process.wait()
 
 
+@pytest.mark.timeout(600)  # seconds on a busy machine; a few elsewhere
 def test_the_services_of_compose_become_ready_and_sync_together(
     composed: Composed, tmp_path: Path
 ) -> None:
