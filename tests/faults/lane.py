@@ -83,6 +83,7 @@ class Lane:
     database_url: str
     nursery: Nursery
     broker_url: str = ""
+    limits: dict[str, int] = field(default_factory=dict)  # of workers: file_bytes
     parts: dict[str, Part] = field(default_factory=dict)
     number: int = 0  # of the latest version
     state: int = 0  # of upstream
@@ -139,6 +140,27 @@ class Lane:
             os.killpg(part.pid, signal.SIGKILL)
         part.deaths += 1
         self._start(part)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, as a rolling deployment does; another is started when it has ended."""
+        part = self.parts[name]
+        self.end(name)
+        self._start(part)
+
+    def end(self, name: str, number: int = signal.SIGTERM) -> None:
+        """SIGTERM or SIGKILL, and wait for the end; none is started in its place."""
+        pid = self.parts[name].pid
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            deadline = time.monotonic() + _PATIENCE
+            while time.monotonic() < deadline:
+                os.kill(pid, 0)  # raises when it is gone
+                time.sleep(0.02)
+            raise oracle.Broken("V6", f"{name} does not end")
+
+    def start(self, name: str) -> None:
+        """Start what was ended."""
+        self._start(self.parts[name])
 
     def freeze(self, name: str, seconds: float) -> None:
         """SIGSTOP for so long, then SIGCONT."""
@@ -283,7 +305,8 @@ class Lane:
 
     def _start(self, part: Part) -> None:
         log = self.folder / f"{part.name}.log"
-        part.pid = self.nursery.start(part.argv, part.environ, log)
+        limits = self.limits if part.argv == ["worker"] else {}
+        part.pid = self.nursery.start(part.argv, part.environ, log, limits)
 
     def _await(self, *addresses: str) -> None:
         deadline = time.monotonic() + _PATIENCE

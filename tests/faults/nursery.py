@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -33,11 +34,18 @@ class Nursery:
         )  # fmt: skip
         self._lock = threading.Lock()
 
-    def start(self, argv: Sequence[str], environ: Mapping[str, str], log: Path) -> int:
-        """Start ``debfleet ARGV``; returns its pid."""
+    def start(
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        log: Path,
+        limits: Mapping[str, int] | None = None,
+    ) -> int:
+        """Start ``debfleet ARGV``; returns its pid. ``limits``: file_bytes that it may write."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"argv": list(argv), "environ": dict(environ), "log": str(log)}
+        order: dict[str, Any] = {"argv": list(argv), "environ": dict(environ), "log": str(log)}
+        order["limits"] = dict(limits or {})
         with self._lock:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
@@ -88,6 +96,10 @@ def _fork(order: Mapping[str, Any]) -> int:
             ask()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ.update(order["environ"])
+        if "file_bytes" in order["limits"]:
+            most = order["limits"]["file_bytes"]
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error of the write instead
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         null = os.open(os.devnull, os.O_RDONLY)
         for ours, theirs in ((null, 0), (log, 1), (log, 2)):

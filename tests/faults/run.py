@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,15 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import servers
-from debfleet.db.migrate import migrate
 from faults import menu
+from faults.ground import ground
 from faults.lane import Lane, Outcome
-from faults.nursery import Nursery
 
 _ROOT = Path(__file__).parents[2]
 
@@ -39,6 +35,7 @@ class Tally:
     failed_as_they_must: int = 0
     events: Counter[str] = field(default_factory=Counter)  # kills, cuts and lies that happened
     seconds: list[float] = field(default_factory=list)
+    slowest: str = ""  # the run that took longest
     again: int = 0  # bytes of packages sent again
     walks: int = 0
     broken: list[str] = field(default_factory=list)
@@ -50,9 +47,11 @@ class Tally:
         words = menu.COUNTED
         return sum(n for what, n in self.events.items() if any(word in what for word in words))
 
-    def add(self, outcome: Outcome, fired: Sequence[str]) -> None:
+    def add(self, name: str, outcome: Outcome, fired: Sequence[str]) -> None:
         """One more run that held."""
         with self._lock:
+            if outcome.seconds > max(self.seconds, default=0):
+                self.slowest = name
             self.runs += 1
             self.failed_as_they_must += outcome.state == "failed"
             self.events.update(fired)
@@ -96,22 +95,20 @@ def break_syncs(
 ) -> Tally:  # fmt: skip
     """Run until so many kills and cuts, so many runs, or so much time; or until one broke."""
     tally = Tally(seed)
-    root = folder or servers.short_folder("faults")
     deadline = time.monotonic() + seconds
-    with ExitStack() as stack:
-        if folder is None:
-            stack.callback(shutil.rmtree, root, ignore_errors=True)
-        made = list(_lanes(stack, root, lanes, with_rabbit))
+    with ground(with_rabbit=with_rabbit, folder=folder) as made:
+        # Every second one has RabbitMQ for a bell, the others Postgres.
+        fleets = [made.lane(with_rabbit=number % 2 == 0) for number in range(lanes)]
 
         def drive(number: int) -> None:
-            lane, n = made[number], 0
+            lane, n = fleets[number], 0
             while not tally.broken and time.monotonic() < deadline:
                 if (runs and tally.runs >= runs) or (events and tally.counted >= events):
                     return
                 name = f"{seed}/{number}/{n}"
                 n += 1
                 try:
-                    tally.add(*run_one(lane, name))
+                    tally.add(name, *run_one(lane, name))
                 except BaseException as e:  # noqa: BLE001 - told, and ends all
                     tally.break_(f"run {name}: {type(e).__name__}: {e}")
                     return
@@ -121,41 +118,8 @@ def break_syncs(
         with ThreadPoolExecutor(lanes) as pool:
             list(pool.map(drive, range(lanes)))
         if tally.broken and is_loud:
-            _show_logs(root)
+            made.show_logs()
     return tally
-
-
-def _lanes(stack: ExitStack, root: Path, count: int, with_rabbit: bool) -> list[Lane]:
-    folder = servers.quick_folder("pg")
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    server = servers.start_postgres(folder)
-    stack.callback(server.stop)
-    postgres = servers.PostgresForTests(server.url("postgres"))
-    template = postgres.database()
-    migrate(template)
-    nursery = Nursery()
-    stack.callback(nursery.close)
-    node = None
-    if with_rabbit and servers.rabbitmq_script() is not None:
-        home = servers.short_folder("mq")
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        node = servers.RabbitNode(home)
-        node.start()
-        stack.callback(node.stop)
-    lanes = []
-    for number in range(count):
-        # Every second one has RabbitMQ for a bell, the others Postgres.
-        broker = node.vhost() if node is not None and number % 2 == 0 else ""
-        url = postgres.database(template)
-        lane = Lane(root / f"lane-{number}", url, nursery, broker)
-        lanes.append(stack.enter_context(lane))
-    return lanes
-
-
-def _show_logs(root: Path) -> None:
-    for log in sorted(root.glob("lane-*/*.log")):
-        tail = log.read_text(errors="replace").splitlines()[-15:]
-        print("\n".join([f"--- {log.parent.name}/{log.name}", *tail]), flush=True)
 
 
 def table(tally: Tally) -> str:
@@ -169,7 +133,7 @@ def table(tally: Tally) -> str:
             f"{tally.runs - tally.failed_as_they_must:,} completed; {tally.failed_as_they_must:,} "
             "met an upstream that lied for good, failed as they must, and changed nothing.",
             f"A sync took {seconds[len(seconds) // 2]:.1f} s in the middle and {seconds[-1]:.1f} s "
-            f"at most. Upstream sent {tally.again:,} bytes of packages a second time. What was "
+            f"at most (run {tally.slowest}). Upstream sent {tally.again:,} bytes of packages a second time. What was "
             f"served was walked {tally.walks:,} times meanwhile, each time whole.",
             "",
             "| What happened | Times |",

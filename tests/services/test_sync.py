@@ -644,3 +644,32 @@ def test_an_upstream_that_never_holds_still_fails_after_some_rounds(
     assert done.state == "failed"
     assert "upstream changed each time" in done.error
     assert flow.version() == 0
+
+
+def test_a_release_that_rotates_while_packages_are_fetched_costs_only_the_difference(
+    flow: Flow, write: Write, upstream: Upstream
+) -> None:
+    old = write(stable([A, B, C], date=datetime(2026, 1, 1, tzinfo=UTC)))
+    newer = Pkg("b", "2.0")
+    new = write(stable([A, newer, C], date=datetime(2026, 1, 2, tzinfo=UTC)))
+    upstream.rotate(old.folder)
+
+    def rotate(reply: faults.Reply) -> None:
+        upstream.rotate(new.folder)
+        reply.status, reply.body = 404, b""
+
+    upstream.faults.append(faults.Fault("pool/*/b_1.0*", rotate, times=1))
+    flow.set_remote(upstream)
+
+    done = flow.sync()
+
+    assert (done.state, done.error) == ("completed", "")
+    assert flow.packages() == {("a", "1.0", "amd64"), ("b", "2.0", "amd64"), ("c", "1.0", "all")}
+    assert flow.counts()["release_file"] == 1
+    fetched = [r.path.rpartition("/")[2] for r in upstream.requests if r.path.startswith("pool/")]
+    assert sorted(fetched) == [
+        "a_1.0_amd64.deb",
+        "b_1.0_amd64.deb",
+        "b_2.0_amd64.deb",
+        "c_1.0_all.deb",
+    ]

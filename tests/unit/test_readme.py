@@ -26,3 +26,10 @@ def test_every_command_stands_in_the_readme() -> None:
     assert [
         name for name in COMMANDS if f"`{name}`" not in readme and f" {name}" not in readme
     ] == []
+
+
+def test_every_test_that_a_text_names_is_there() -> None:
+    named = {n for text in _TEXTS for n in re.findall(r"`(test_\w+)`", text.read_text("utf-8"))}
+    sources = "".join(p.read_text("utf-8") for p in (_ROOT / "tests").rglob("test_*.py"))
+
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []
