@@ -133,8 +133,9 @@ def table(tally: Tally) -> str:
             f"{tally.runs - tally.failed_as_they_must:,} completed; {tally.failed_as_they_must:,} "
             "met an upstream that lied for good, failed as they must, and changed nothing.",
             f"A sync took {seconds[len(seconds) // 2]:.1f} s in the middle and {seconds[-1]:.1f} s "
-            f"at most (run {tally.slowest}). Upstream sent {tally.again:,} bytes of packages a second time. What was "
-            f"served was walked {tally.walks:,} times meanwhile, each time whole.",
+            f"at most (run {tally.slowest}). Upstream sent {tally.again:,} bytes of packages a "
+            f"second time. What was served was walked {tally.walks:,} times meanwhile, each time "
+            "whole.",
             "",
             "| What happened | Times |",
             "|---|---|",
