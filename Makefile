@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 
-.PHONY: help demo venv test format lint imports types unit services system faults bench rabbitmq kubectl lock clean docs prometheus dashboards pictures
+.PHONY: help demo venv test format lint imports types unit services system faults fuzz bench rabbitmq kubectl lock clean docs prometheus dashboards pictures
 
 help:
 	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
@@ -19,6 +19,7 @@ help:
 	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
 	@echo '             hundred switches under twenty apt clients'
 	@echo 'make dashboards   write the dashboards for Grafana anew; make pictures: draw them, of a busy fleet'
+	@echo 'make fuzz    what upstream and clients send, broken at random, for longer (EXAMPLES=5000)'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -86,6 +87,11 @@ faults: $(STAMP)
 	@cd tests && $(CLEAN) ../$(BIN)/python -m faults.run --events $(or $(EVENTS),1000) \
 	  --seed $(or $(SEED),1) --lanes $(or $(LANES),3) --write ../docs/reliability.md
 	@$(PYTEST) -q --timeout 1800 tests/$@
+
+# What upstream and clients send, broken at random: EXAMPLES of each kind.
+fuzz: $(STAMP)
+	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) -q -n 2 --timeout 0 --hypothesis-profile fuzz \
+	  tests/unit/test_fuzz.py tests/services/test_api_fuzz.py
 
 rabbitmq prometheus:
 	@.ci/$@

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import hypothesis
 import pytest
 
 import servers
@@ -21,6 +22,9 @@ from seaweed import KEY, SECRET, Seaweed, weed_program
 
 if TYPE_CHECKING:
     from debfleet.store import Store
+
+# `make fuzz` looks for longer than the tests of every day.
+hypothesis.settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "5000")))
 
 # Every upstream of these tests is on this machine, and no proxy reaches it there.
 for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
