@@ -201,13 +201,24 @@ def _live(certs: Iterable[pysequoia.Cert]) -> tuple[list[pysequoia.Cert], dict[s
     now = datetime.now(UTC)
     live, endings = [], {}
     for cert in certs:
-        if cert.is_revoked:
-            endings[cert.fingerprint] = "was revoked"
-        elif cert.expiration is not None and cert.expiration <= now:
-            endings[cert.fingerprint] = f"expired on {cert.expiration:%Y-%m-%d}"
-        else:
+        ending = _ending(cert, now)
+        if ending is None:
             live.append(cert)
+        else:
+            endings[cert.fingerprint] = ending
     return live, endings
+
+
+def _ending(cert: pysequoia.Cert, now: datetime) -> str | None:
+    """Why a key may not sign any more; none where it may."""
+    try:
+        if cert.is_revoked:
+            return "was revoked"
+        if cert.expiration is not None and cert.expiration <= now:
+            return f"expired on {cert.expiration:%Y-%m-%d}"
+    except RuntimeError:  # a damaged key can be read, and has nothing that says so much
+        return "has no valid signature of its own"
+    return None
 
 
 def _check_signers(certs: Sequence[pysequoia.Cert], valid: Sequence[object]) -> None:

@@ -673,3 +673,19 @@ def test_a_release_that_rotates_while_packages_are_fetched_costs_only_the_differ
         "b_2.0_amd64.deb",
         "c_1.0_all.deb",
     ]
+
+
+def test_a_file_that_a_lost_worker_stored_is_not_fetched_again(
+    flow: Flow, write: Write, upstream: Upstream
+) -> None:
+    archive = write(stable([A, B]))
+    upstream.rotate(archive.folder)
+    flow.set_remote(upstream)
+    path = next(path for path in archive.files if "/a_" in path)
+    with flow.crew.worker.store.receive() as receiver:  # and it died before its row was written
+        receiver.write((archive.folder / path).read_bytes())
+        receiver.keep()
+
+    assert flow.sync().state == "completed"
+    assert path not in upstream.paths()
+    assert set(archive.files.values()) <= flow.stored()

@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pysequoia
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +28,14 @@ from debfleet.deb.packages import (
     parse_package,
 )
 from debfleet.deb.release import parse_release
-from debfleet.deb.stanza import split_stanzas, to_bytes
-from debfleet.errors import BadKey, MalformedFile, UnsafePath, UntrustedError
+from debfleet.deb.stanza import shown_text, split_stanzas, to_bytes
+from debfleet.errors import (
+    BadKey,
+    MalformedFile,
+    NotASignature,
+    UnsafePath,
+    UntrustedError,
+)
 from debfleet_worker.plain import UNPACKING_ERRORS, opened
 
 calm = settings(
@@ -111,6 +119,11 @@ def test_a_broken_release_is_read_soundly_or_refused(text: bytes, permissive: bo
         paths.in_directory("dists/x", paths.index_directory(word, "amd64"))
 
 
+def test_a_carriage_return_within_a_line_of_release_is_refused() -> None:
+    with pytest.raises(MalformedFile, match="cannot be read"):
+        parse_release(RELEASE.replace(b" 0f", b" \r0f"))
+
+
 @calm
 @given(broken(INDEX) | st.binary(max_size=400), st.integers(1, 700))
 def test_a_broken_index_is_read_soundly_or_refused(text: bytes, block: int) -> None:
@@ -131,7 +144,7 @@ def test_a_broken_index_is_read_soundly_or_refused(text: bytes, block: int) -> N
         assert package.size >= 0
         assert to_bytes(package.stanza) == stanza  # given out as it came
         package.stanza.encode()
-        assert package_attributes(package.stanza)["package"] == package.name
+        assert package_attributes(package.stanza)["package"] == shown_text(package.name)
         assert len(metadata_sha256(package.stanza)) == 64
 
 
@@ -155,6 +168,14 @@ def test_a_broken_detached_signature_signs_nothing_else(text: bytes, signature: 
         return
 
     assert text == RELEASE
+
+
+def test_a_key_without_its_own_signature_signs_nothing() -> None:
+    packets = pysequoia.packet.PacketPile.from_bytes(KEY.public_bytes)
+    bare = b"".join(bytes(p) for p in packets if p.tag != pysequoia.packet.Tag.Signature)
+
+    with pytest.raises((BadKey, NotASignature)):
+        pgp.verify_inline(pgp.Keyring(bare), SIGNED)
 
 
 @calm

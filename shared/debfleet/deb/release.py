@@ -124,7 +124,10 @@ def _release_fields(text: bytes) -> Mapping[str, str]:
             f"The Release file is a page for browsers ({_shown(start)}); a proxy, a login page or "
             "a wrong URL may have answered in its place."
         )
-    fields: Mapping[str, str] = Deb822(start.split("\n"))
+    try:
+        fields: Mapping[str, str] = Deb822(start.split("\n"))
+    except ValueError as e:  # a carriage return in the middle of a line
+        raise MalformedFile(f"The Release file cannot be read: {e}.") from None
     if start.startswith("-----BEGIN PGP") or not any(name in fields for name in _KNOWN):
         raise MalformedFile(f"This is no Release file; it begins with {_shown(start)}.")
     return fields
