@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from debfleet.db import distributions, repositories, versions
+from debfleet.db import distributions, publications, repositories, versions
 from debfleet.db.connect import Tx
 from debfleet.errors import FinalError, NameTaken, NotFound
 from debfleet.model import DISTRIBUTION, prn
@@ -99,6 +99,8 @@ def _update(tx: Tx, change: Change) -> dict[str, Any]:
     if change.table == "distributions":
         return distributions.update_distribution(tx, change.uuid, change.values)
     row = repositories.update_repository(tx, change.uuid, change.values)
+    if change.values.get("retain_checkpoints") is not None:
+        publications.retain_checkpoints(tx, row["id"])
     if change.values.get("retain_repo_versions") is not None:
         versions.retain_versions(tx, row["id"])
     return row

@@ -255,6 +255,10 @@ class Settings:
     distributed_publication_retention_period: int = _setting(
         259200, "seconds that an earlier publication's files are served", _natural, pulp=True
     )
+    retain_publications: int = _setting(
+        10, "publications of one version that are kept, beside served ones and checkpoints; 0: all",
+        _natural,
+    )  # fmt: skip
     remote_content_fetch_failure_cooldown: int = _setting(
         300, "seconds that a remote which gave wrong bytes is not asked for them", _natural,
         pulp=True,

@@ -205,6 +205,26 @@ def test_a_deleted_repository_leaves_its_distributions(shared_api: ApiClient) ->
         assert served(shared_api, body) == []
 
 
+def test_checkpoints_are_those_of_a_repository(shared_api: ApiClient) -> None:
+    repository = shared_api.repository(retain_checkpoints=3)
+    assert repository["retain_checkpoints"] == 3
+    base = {"name": a_name(), "base_path": a_name(), "checkpoint": True}
+    version = repository["latest_version_href"]
+    for target in ({}, {"repository_version": version}):
+        assert list(refused(shared_api.post(DISTRIBUTIONS, {**base, **target}))) == ["checkpoint"]
+
+    body = distribution(shared_api, repository=repository["pulp_href"], checkpoint=True)
+
+    assert body["checkpoint"] is True
+    assert list(refused(shared_api.patch(body["pulp_href"], {"repository": None}))) == [
+        "checkpoint"
+    ]
+    renamed = shared_api.task(shared_api.patch(body["pulp_href"], {"name": a_name()}))
+    assert renamed["result"]["checkpoint"] is True
+    put = {k: body[k] for k in ("name", "base_path", "repository")}
+    assert shared_api.task(shared_api.put(body["pulp_href"], put))["result"]["checkpoint"] is False
+
+
 def test_a_deleted_distribution_is_gone(shared_api: ApiClient) -> None:
     body = distribution(shared_api)
 

@@ -117,7 +117,6 @@ def test_a_bad_field_is_named(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("retain_checkpoints", 2),
         ("package_signing_fingerprint", "v4:" + "0" * 40),
     ],
 )

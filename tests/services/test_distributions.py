@@ -29,8 +29,9 @@ def _repository(tx: Tx, count: int = 1) -> tuple[int, UUID]:
     return row["id"], row["uuid"]
 
 
-def _published(tx: Tx, repository: int, number: int) -> UUID:
-    made = publications.add_publication(tx, NewPublication(repository, number))
+def _published(tx: Tx, repository: int, number: int, *, checkpoint: bool = False) -> UUID:
+    new = NewPublication(repository, number, checkpoint=checkpoint)
+    made = publications.add_publication(tx, new)
     publications.complete_publication(tx, made.id)
     return made.uuid
 
@@ -74,7 +75,7 @@ def test_retention_keeps_what_is_served_and_what_is_pointed_at(db: Database) -> 
         assert _numbers(tx, repository) == [1, 2, 3, 5]
 
 
-def test_retention_waits_an_hour_for_clients_of_what_was_served(db: Database) -> None:
+def test_retention_waits_for_clients_of_what_was_served_lately(db: Database) -> None:
     with db.transaction() as tx:
         repository, uuid = _repository(tx, 2)
         _distribution(tx, "d", repository=uuid)
@@ -82,11 +83,56 @@ def test_retention_waits_an_hour_for_clients_of_what_was_served(db: Database) ->
         _published(tx, repository, 1)
         _keep_one(tx, repository)
 
+        assert publications.forget_served(tx, seconds=3600, switches=0) == 0
         assert versions.retain_versions(tx, repository) == []
-        tx.execute(
-            "update served set until = until - interval '61 minutes' where until is not null"
-        )
+        tx.execute("update served set until = until - interval '2 h' where until is not null")
+        assert publications.forget_served(tx, seconds=3600, switches=1) == 0
+        assert publications.forget_served(tx, seconds=3600, switches=0) == 1
         assert versions.retain_versions(tx, repository) == [0]
+
+
+def test_retention_keeps_versions_of_checkpoints(db: Database) -> None:
+    with db.transaction() as tx:
+        repository, _ = _repository(tx, 4)
+        _published(tx, repository, 1, checkpoint=True)
+        _published(tx, repository, 2)
+        _keep_one(tx, repository)
+
+        assert sorted(versions.retain_versions(tx, repository)) == [0, 2]
+
+
+def test_the_oldest_checkpoints_go_when_there_are_more_than_are_kept(db: Database) -> None:
+    with db.transaction() as tx:
+        repository, _ = _repository(tx, 5)
+        named = _published(tx, repository, 0, checkpoint=True)
+        _distribution(tx, "named", publication=named)
+        plain = _published(tx, repository, 0)
+        tx.execute("update repositories set retain_checkpoints = 2 where id = %s", (repository,))
+
+        made = [_published(tx, repository, n, checkpoint=True) for n in (1, 2, 3, 4)]
+
+        kept = tx.execute("select uuid from publications order by id").fetchall()
+        assert [row["uuid"] for row in kept] == [named, plain, *made[2:]]
+
+
+def test_old_publications_of_a_version_go_but_for_those_that_are_needed(db: Database) -> None:
+    with db.transaction() as tx:
+        repository, uuid = _repository(tx, 2)
+        _distribution(tx, "d", repository=uuid)
+        served = [_published(tx, repository, 0) for _ in range(2)]
+        _published(tx, repository, 1)
+        named = _published(tx, repository, 1)
+        checkpoint = _published(tx, repository, 1, checkpoint=True)
+        _distribution(tx, "named", publication=named)
+        later = [_published(tx, repository, 1) for _ in range(3)]
+        tx.execute("update served set until = until - interval '9 d' where until is not null")
+        publications.forget_served(tx, seconds=3600, switches=2)
+
+        pruned = publications.prune_publications(tx, 1)
+
+        kept = tx.execute("select uuid from publications order by id").fetchall()
+        assert [row["uuid"] for row in kept] == [served[1], named, checkpoint, *later]
+        assert pruned == 2
 
 
 def test_a_served_version_is_not_deleted_by_a_task_either(db: Database) -> None:

@@ -31,12 +31,14 @@ from debfleet_content.paths import PREFIX, read_path
 from debfleet_content.resolve import (
     KEYRING,
     BaseFolder,
+    CheckpointFolder,
     Folder,
     Found,
     Guarded,
     Keyring,
     Known,
     Missing,
+    Moved,
     resolve,
 )
 from debfleet_content.through import Through
@@ -137,7 +139,7 @@ def _denied(denied: Denied) -> web.Response:
 async def _answer_other(
     request: web.Request,
     content: Content,
-    found: Folder | BaseFolder | Keyring | Guarded | Missing,
+    found: Folder | BaseFolder | CheckpointFolder | Moved | Keyring | Guarded | Missing,
     parts: list[str],
     is_folder: bool,
 ) -> web.StreamResponse:
@@ -150,8 +152,11 @@ async def _answer_other(
     if isinstance(found, Missing):
         request[_ROUTE] = OTHER
         return text_answer(404, found.reason)
+    if isinstance(found, Moved):
+        there = f"{PREFIX}/{found.path}" + "/" * is_folder
+        return text_answer(301, "Moved Permanently", Location=quote(there))
     entries = await _list(content, found)
-    if not entries and found.path:
+    if not entries and not isinstance(found, CheckpointFolder) and found.path:
         return text_answer(404, "Not Found")
     here = "/".join([PREFIX, *parts]) + "/"
     if not is_folder:
@@ -167,7 +172,9 @@ def _route_of(file: File) -> str:
     return "dists" if file.path.startswith("dists/") else "file"
 
 
-async def _list(content: Content, found: Folder | BaseFolder) -> list[Entry]:
+async def _list(content: Content, found: Folder | BaseFolder | CheckpointFolder) -> list[Entry]:
+    if isinstance(found, CheckpointFolder):
+        return await content.listings.list_checkpoints(found.target)
     if isinstance(found, BaseFolder):
         return await content.listings.list_bases(found.path)
     return await content.listings.list_folder(found.target, found.path)

@@ -16,6 +16,7 @@ from debfleet.db.connect import Database
 from debfleet.db.served import Entry, Target
 from debfleet.deb.publish import ALPHABETICAL, BY_DIGEST
 from debfleet_content.database import Reader
+from debfleet_content.resolve import checkpoint_name
 
 _NAME_WIDTH = 100
 _TREES = 8  # publications whose folders are remembered
@@ -37,6 +38,12 @@ class Listings:
         found = await self._reader.read(lambda tx: served.list_base_paths(tx, below))
         names = {path[start:].partition("/")[0] + "/" for path in found}
         return [Entry(name) for name in sorted(names)]
+
+    async def list_checkpoints(self, target: Target) -> list[Entry]:
+        """The checkpoints of a distribution."""
+        found = await self._reader.read(lambda tx: served.list_checkpoints(tx, target.id))
+        names = {f"{checkpoint_name(moment)}/": moment for moment in found}
+        return [Entry(name, moment) for name, moment in names.items()]
 
     async def list_folder(self, target: Target, path: str) -> list[Entry]:
         """What lies in a folder of a publication; nothing: there is no such folder."""

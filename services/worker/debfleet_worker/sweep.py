@@ -17,7 +17,7 @@ import psycopg
 from debfleet import metrics
 from debfleet.bell import Bell, open_bell
 from debfleet.config import Settings
-from debfleet.db import schedules, slots, sweeps, tasks, upkeep, uploads
+from debfleet.db import publications, schedules, slots, sweeps, tasks, upkeep, uploads
 from debfleet.db.connect import Database
 from debfleet.metrics_port import MetricsPort, begin_metrics, listen
 from debfleet.model import Ring
@@ -126,6 +126,7 @@ class Sweeper:
         if self._rounds % _PRUNE_EVERY == 0:
             self._db.run(sweeps.prune)
             self._expire_uploads()
+            self._prune_publications()
             self._ask_due()
         self._rounds += 1
         return True
@@ -151,6 +152,19 @@ class Sweeper:
         expired = self._db.run(lambda tx: uploads.expire_uploads(tx, minutes))
         if expired:
             log.info("uploads.expired", extra={"uploads": len(expired)})
+
+    def _prune_publications(self) -> None:
+        settings = self._settings
+        kept = {
+            "seconds": settings.distributed_publication_retention_period,
+            "switches": settings.content_generations,
+        }
+        self._db.run(lambda tx: publications.forget_served(tx, **kept))
+        if settings.retain_publications:
+            keep = settings.retain_publications
+            pruned = self._db.run(lambda tx: publications.prune_publications(tx, keep))
+            if pruned:
+                log.info("publications.pruned", extra={"publications": pruned})
 
     def _run_schedules(self) -> None:
         """Make the tasks that are due; ``start_all`` rings them, when the broker is there."""

@@ -111,7 +111,38 @@ def complete_publication(tx: Tx, id: int) -> None:
     row = tx.execute(_Q["complete_publication"], {"id": id}).fetchone()
     if row is None:
         raise NotFound("publication", id)
+    if row["checkpoint"]:
+        retain_checkpoints(tx, row["repository"])
     switch_served(tx, repository=row["repository"])
+
+
+def retain_checkpoints(tx: Tx, repository: int) -> None:
+    """Delete the oldest checkpoints beyond the repository's ``retain_checkpoints``.
+
+    One that a distribution names, or serves by itself, stays.
+    """
+    tx.execute(_Q["retain_checkpoints"], {"repository": repository})
+
+
+def forget_served(tx: Tx, *, seconds: int, switches: int) -> int:
+    """Forget what distributions served before: longer ago, and more switches back, than is kept.
+
+    Retention may delete its versions then, and its files are served no more.
+    """
+    values = {"seconds": seconds, "switches": switches}
+    return tx.execute(_Q["forget_served"], values).rowcount
+
+
+def prune_publications(tx: Tx, keep: int) -> int:
+    """Delete some old publications beyond so many of each version and kind; how many went.
+
+    One stays that is served, or was lately, that a distribution names, or that is a checkpoint.
+    """
+    rows = tx.execute(_Q["lock_surplus"], {"keep": keep}).fetchall()
+    if not rows:
+        return 0
+    # Anew, under the lock: a distribution may have come to name one meanwhile.
+    return tx.execute(_Q["delete_surplus"], {"ids": [row["id"] for row in rows]}).rowcount
 
 
 def switch_served(

@@ -28,7 +28,41 @@ select id, uuid, repository, number, kind, simple, structured, checkpoint, layou
 delete from publications where uuid = %(uuid)s returning repository
 
 -- name: complete_publication
-update publications set is_complete = true where id = %(id)s returning repository
+update publications set is_complete = true where id = %(id)s returning repository, checkpoint
+
+-- name: forget_served
+delete from served s using (
+  select distribution, publication, since, until,
+         row_number() over (partition by distribution order by until desc) as back
+    from served where until is not null) o
+ where (s.distribution, s.publication, s.since) = (o.distribution, o.publication, o.since)
+   and o.back > %(switches)s and o.until < clock_timestamp() - make_interval(secs => %(seconds)s)
+
+-- name: lock_surplus
+-- A few at a time: each takes its files along.
+select id from publications
+ where id in (select id from (
+         select id, row_number() over (partition by repository, number, kind order by id desc) as back
+           from publications where is_complete and not checkpoint) p where p.back > %(keep)s)
+   and id not in (select publication from distributions where publication is not null)
+   and id not in (select publication from served)
+ order by id limit 50 for update skip locked
+
+-- name: delete_surplus
+delete from publications
+ where id = any(%(ids)s)
+   and id not in (select publication from distributions where publication is not null)
+   and id not in (select publication from served)
+
+-- name: retain_checkpoints
+delete from publications
+ where id in (select p.id from publications p
+               where p.repository = %(repository)s and p.checkpoint and p.is_complete
+               order by p.created desc, p.id desc
+              offset (select retain_checkpoints from repositories where id = %(repository)s))
+   and (select retain_checkpoints from repositories where id = %(repository)s) is not null
+   and id not in (select publication from distributions where publication is not null)
+   and id not in (select publication from served where until is null)
 
 -- name: lock_distributions
 -- In one order: two publications of a repository may be completed at once.

@@ -28,9 +28,9 @@ REMOTE_COLUMNS = (
 """What a user may set of a remote."""
 
 REPOSITORY_COLUMNS = (
-    "name", "description", "labels", "retain_repo_versions", "remote", "autopublish",
-    "publish_upstream_release_fields", "signing_service", "signing_service_release_overrides",
-    "excluded_package_metadata_fields",
+    "name", "description", "labels", "retain_repo_versions", "retain_checkpoints", "remote",
+    "autopublish", "publish_upstream_release_fields", "signing_service",
+    "signing_service_release_overrides", "excluded_package_metadata_fields",
 )  # fmt: skip
 """What a user may set of a repository; ``remote`` is the remote's UUID here."""
 

@@ -76,11 +76,11 @@ DELETE FROM remotes WHERE uuid = %(uuid)s RETURNING id
 -- name: add_repository
 -- Its version 0, empty and complete, comes with it.
 WITH r AS (
-  INSERT INTO repositories (name, description, labels, retain_repo_versions, remote, autopublish,
-                            publish_upstream_release_fields, signing_service,
+  INSERT INTO repositories (name, description, labels, retain_repo_versions, retain_checkpoints,
+                            remote, autopublish, publish_upstream_release_fields, signing_service,
                             signing_service_release_overrides, excluded_package_metadata_fields)
   VALUES (%(name)s, %(description)s, %(labels)s, %(retain_repo_versions)s,
-          (SELECT id FROM remotes WHERE uuid = %(remote)s), %(autopublish)s,
+          %(retain_checkpoints)s, (SELECT id FROM remotes WHERE uuid = %(remote)s), %(autopublish)s,
           %(publish_upstream_release_fields)s, %(signing_service)s,
           %(signing_service_release_overrides)s, %(excluded_package_metadata_fields)s)
   RETURNING id, uuid)
@@ -92,6 +92,7 @@ RETURNING (SELECT uuid FROM r) AS uuid
 UPDATE repositories SET
        name = %(name)s, description = %(description)s, labels = %(labels)s,
        retain_repo_versions = %(retain_repo_versions)s,
+       retain_checkpoints = %(retain_checkpoints)s,
        remote = (SELECT id FROM remotes WHERE uuid = %(remote)s), autopublish = %(autopublish)s,
        publish_upstream_release_fields = %(publish_upstream_release_fields)s,
        signing_service = %(signing_service)s,

@@ -58,6 +58,7 @@ class Target:
     layout: str
     since: datetime | None
     file: File | None  # what publish wrote at the path
+    is_pinned: bool = False  # to this publication, whatever the distribution serves else
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,30 @@ async def find_target(tx: AsyncTx, path: str, bases: list[str]) -> Target | None
     )  # fmt: skip
 
 
+async def find_checkpoint(tx: AsyncTx, target: Target, moment: datetime) -> Target | None:
+    """The newest checkpoint not younger than a moment; ``since`` is its own.
+
+    Nothing: there was none yet, or the moment has not come.
+    """
+    values = {"distribution": target.id, "moment": moment}
+    row = await (await tx.execute(_q["find_checkpoint"], values)).fetchone()
+    if row is None:
+        return None
+    return replace(
+        target, publication=row["id"], kind=row["kind"], simple=row["simple"],
+        structured=row["structured"], layout=row["layout"], since=row["created"], file=None,
+        is_pinned=True,
+    )  # fmt: skip
+
+
+async def list_checkpoints(tx: AsyncTx, distribution: int) -> list[datetime]:
+    """When the checkpoints were made that a distribution serves, the oldest first."""
+    found = await tx.execute(_q["list_checkpoints"], {"distribution": distribution})
+    return [row["created"] async for row in found]
+
+
 async def find_by_hash(
-    tx: AsyncTx, distribution: int, grace: Grace, directory: str, algorithm: str, digest: bytes
+    tx: AsyncTx, target: Target, grace: Grace, directory: str, algorithm: str, digest: bytes
 ) -> File | None:
     """An index by its digest, in what is served now or was lately.
 
@@ -108,25 +131,25 @@ async def find_by_hash(
     name = {"SHA256": "find_by_hash_sha256", "SHA512": "find_by_hash_sha512"}.get(
         algorithm, "find_by_hash_weak"
     )
-    values = _generations(distribution, grace) | {"directory": directory, "digest": digest}
-    found = await tx.execute(_with_generations(name), values)
+    values = _generations(target, grace) | {"directory": directory, "digest": digest}
+    found = await tx.execute(_with_generations(name, target), values)
     return _file(await found.fetchone())
 
 
-async def find_older_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
-    """A file that publish wrote for what was served lately."""
-    values = _generations(distribution, grace) | {"path": path}
-    found = await tx.execute(_with_generations("find_older_file"), values)
+async def find_older_file(tx: AsyncTx, target: Target, grace: Grace, path: str) -> File | None:
+    """A file that publish wrote for what was served lately, or for this checkpoint."""
+    values = _generations(target, grace) | {"path": path}
+    found = await tx.execute(_with_generations("find_older_file", target), values)
     return _file(await found.fetchone())
 
 
-async def find_pool_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+async def find_pool_file(tx: AsyncTx, target: Target, grace: Grace, path: str) -> File | None:
     """The package at a path, or a source package's file, in what is served now or was lately."""
-    file = await _find_package(tx, distribution, grace, path)
-    return file or await _find_source_file(tx, distribution, grace, path)
+    file = await _find_package(tx, target, grace, path)
+    return file or await _find_source_file(tx, target, grace, path)
 
 
-async def _find_package(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+async def _find_package(tx: AsyncTx, target: Target, grace: Grace, path: str) -> File | None:
     folders, _, name = path.rpartition("/")
     file, component = name, ""
     parts = folders.split("/")
@@ -135,10 +158,10 @@ async def _find_package(tx: AsyncTx, distribution: int, grace: Grace, path: str)
             parts.pop()
             file = name[7:]  # the start of the digest and a hyphen
         component = "/".join(parts[1:-2])
-    values = _generations(distribution, grace)
+    values = _generations(target, grace)
     for candidate in {name, file}:
         values |= {"file": candidate, "component": component}
-        rows = await tx.execute(_with_generations("list_pool_files"), values)
+        rows = await tx.execute(_with_generations("list_pool_files", target), values)
         async for row in rows:
             if _lies_at(row, path, component):
                 return File(
@@ -147,15 +170,15 @@ async def _find_package(tx: AsyncTx, distribution: int, grace: Grace, path: str)
     return None
 
 
-async def _find_source_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+async def _find_source_file(tx: AsyncTx, target: Target, grace: Grace, path: str) -> File | None:
     folder, _, name = path.rpartition("/")
     parts, component = folder.split("/"), ""
     if path.startswith(POOL):
         if len(parts) > 2 and parts[-2] == "by-digest":
             parts = parts[:-2]
         component = "/".join(parts[1:-2])
-    values = _generations(distribution, grace) | {"file": name, "component": component}
-    rows = await tx.execute(_with_generations("list_pool_sources"), values)
+    values = _generations(target, grace) | {"file": name, "component": component}
+    rows = await tx.execute(_with_generations("list_pool_sources", target), values)
     async for row in rows:
         if _has_source_file(row, path, component):
             return File(
@@ -164,10 +187,10 @@ async def _find_source_file(tx: AsyncTx, distribution: int, grace: Grace, path: 
     return None
 
 
-async def find_generic_file(tx: AsyncTx, distribution: int, grace: Grace, path: str) -> File | None:
+async def find_generic_file(tx: AsyncTx, target: Target, grace: Grace, path: str) -> File | None:
     """A file that no index of packages names, as those of the installer, at its own path."""
-    values = _generations(distribution, grace) | {"path": path}
-    found = await tx.execute(_with_generations("find_generic_file"), values)
+    values = _generations(target, grace) | {"path": path}
+    found = await tx.execute(_with_generations("find_generic_file", target), values)
     row = await found.fetchone()
     if row is None:
         return None
@@ -216,16 +239,18 @@ def _file_of(row: DictRow) -> File:
     return File(row["path"], row["sha256"], row["size"], row["since"], row["is_stored"])
 
 
-def _generations(distribution: int, grace: Grace) -> dict[str, object]:
+def _generations(target: Target, grace: Grace) -> dict[str, object]:
     return {
-        "distribution": distribution,
+        "distribution": target.id,
+        "publication": target.publication,
         "seconds": grace.seconds,
         "switches": grace.switches,
     }
 
 
-def _with_generations(name: str) -> LiteralString:
-    return _q[name].replace("{generations}", _q["generations"])
+def _with_generations(name: str, target: Target) -> LiteralString:
+    which = "this_publication" if target.is_pinned else "generations"
+    return _q[name].replace("{generations}", _q[which])
 
 
 # --- listings -------------------------------------------------------------------------------------

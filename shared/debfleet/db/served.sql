@@ -75,6 +75,26 @@ select publication, since, until
          where distribution = %(distribution)s and until is not null
          order by until desc limit %(switches)s) last
 
+-- name: this_publication
+-- In the place of generations: a checkpoint is served by itself.
+select id as publication, created as since, null::timestamptz as until
+  from publications where id = %(publication)s
+
+-- name: find_checkpoint
+-- The newest checkpoint that a distribution had at a moment, which is over; to the second.
+select p.id, p.kind, p.simple, p.structured, p.layout, p.created
+  from distributions d
+  join publications p on p.repository = d.repository and p.checkpoint and p.is_complete
+ where d.id = %(distribution)s and p.created < %(moment)s::timestamptz + interval '1 s'
+   and %(moment)s <= clock_timestamp()
+ order by p.created desc, p.id desc limit 1
+
+-- name: list_checkpoints
+select p.created
+  from distributions d
+  join publications p on p.repository = d.repository and p.checkpoint and p.is_complete
+ where d.id = %(distribution)s order by p.created
+
 -- name: list_pool_files
 -- Packages of a file name in what is served now or was lately, and whether they lie in the component.
 with g as ({generations}),

@@ -187,7 +187,8 @@ def delete_version(tx: Tx, repository: int, number: int) -> None:
 def retain_versions(tx: Tx, repository: int) -> list[int]:
     """Delete the oldest versions beyond the repository's retain_repo_versions; returns them.
 
-    What is served is kept, and what was served an hour ago.
+    Kept are also what is served, what was served lately (``publications.forget_served``), and
+    checkpoints.
     """
     keep = _lock(tx, repository)["retain_repo_versions"]
     if keep is None:

@@ -319,7 +319,7 @@ returning kind, present, added, removed;
 
 -- name: list_surplus_versions
 -- All but the newest that are kept, and but those that clients read: what a distribution serves, or
--- served within the last hour (a client that began then still asks for its files).
+-- served lately (what is not lately any more, the sweeper takes out of served), and checkpoints.
 with beyond as (
   select number from repository_versions where repository = %(repository)s
    order by number desc offset %(keep)s)
@@ -328,8 +328,10 @@ select number from beyond b
                     where (d.version_repository, d.version_number) = (%(repository)s, b.number)
                        or (p.repository, p.number) = (%(repository)s, b.number))
    and not exists (select from publications p join served s on s.publication = p.id
+                    where p.repository = %(repository)s and p.number = b.number)
+   and not exists (select from publications p
                     where p.repository = %(repository)s and p.number = b.number
-                      and (s.until is null or s.until > clock_timestamp() - interval '1 hour'));
+                      and p.checkpoint and p.is_complete);
 
 -- name: list_versions
 select number from repository_versions where repository = %(repository)s order by number;

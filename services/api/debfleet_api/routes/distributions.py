@@ -16,7 +16,7 @@ from debfleet.changes import Change
 from debfleet.db import contents, distributions
 from debfleet.db.access import GUARD_MODELS
 from debfleet.db.connect import Tx
-from debfleet.db.distributions import DISTRIBUTION_COLUMNS, targets
+from debfleet.db.distributions import DISTRIBUTION_COLUMNS, TARGETS, targets
 from debfleet.model import DISTRIBUTION, prn
 from debfleet_api import asks
 from debfleet_api.answers import answer, chosen_fields
@@ -93,7 +93,7 @@ class DistributionBody(Body, title="deb.AptDistribution"):
     publication: Annotated[UUID | None, BeforeValidator(find_publication)] = None
     content_guard: Annotated[UUID | None, BeforeValidator(find_guard)] = None
     hidden: Flag = False
-    checkpoint: Annotated[bool, not_built(False)] = False
+    checkpoint: Flag = False
 
 
 @blueprint.get("/distributions/")
@@ -118,6 +118,7 @@ def add_distribution() -> Response:
     """202 and a task that has made it already."""
     values = _columns(dict(read_body(DistributionBody, read_only=_READ_ONLY)))
     _check_targets(values)
+    _check_checkpoint(values)
     return asks.change(Change("distributions", "create", uuid4(), values))
 
 
@@ -131,10 +132,10 @@ def read_distribution(key: str) -> Response:
 @blueprint.put(f"{_PATH}<key>/")
 @operation(_RESOURCE, "update", changed(Distribution), body=DistributionBody)
 def replace_distribution(key: str) -> Response:
-    """As a PATCH that names the required fields; ``hidden`` goes back to its default."""
+    """As a PATCH that names the required fields; ``hidden`` and ``checkpoint`` go back."""
     row = _row(key)
     body = read_body(DistributionBody, read_only=_READ_ONLY)
-    return _change(row, {"hidden": False} | body.given())
+    return _change(row, {"hidden": False, "checkpoint": False} | body.given())
 
 
 @blueprint.patch(f"{_PATH}<key>/")
@@ -271,6 +272,8 @@ def _change(row: Mapping[str, Any], given: Mapping[str, Any]) -> Response:
     if not changed:
         return answer(render_distribution(row))
     _check_targets(held | changed)
+    if changed.keys() & {"checkpoint", *TARGETS}:  # its repository may have been deleted
+        _check_checkpoint(held | changed)
     return asks.change(Change("distributions", "update", row["uuid"], changed))
 
 
@@ -280,3 +283,9 @@ def _check_targets(values: Mapping[str, Any]) -> None:
             names = f"'{_WIRE.get(one, one)}' and '{_WIRE.get(other, other)}'"
             text = f"Only one of the attributes {names} may be used simultaneously."
             raise field_errors({"non_field_errors": [text]})
+
+
+def _check_checkpoint(values: Mapping[str, Any]) -> None:
+    if values["checkpoint"] and values["repository"] is None:
+        text = "The 'checkpoint' attribute may only be used with the 'repository' attribute."
+        raise field_errors({"checkpoint": [text]})

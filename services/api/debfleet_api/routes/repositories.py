@@ -91,7 +91,7 @@ class RepositoryBody(Body, title="deb.AptRepository"):
     pulp_labels: Labels = Field(default_factory=dict)
     retain_repo_versions: Positive = None
     remote: Annotated[UUID | None, BeforeValidator(find_remote)] = None
-    retain_checkpoints: Annotated[int | None, not_built(None)] = None
+    retain_checkpoints: Positive = None
     autopublish: Flag = False
     publish_upstream_release_fields: Flag = True
     signing_service: Annotated[UUID | None, BeforeValidator(find_signing_service)] = None
