@@ -25,7 +25,6 @@ from debfleet_api.bodies import (
     Flag,
     Labels,
     Name,
-    not_built,
     read_body,
     read_text,
     refuse,
