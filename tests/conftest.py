@@ -23,7 +23,10 @@ from seaweed import KEY, SECRET, Seaweed, weed_program
 if TYPE_CHECKING:
     from debfleet.store import Store
 
-# `make fuzz` looks for longer than the tests of every day.
+# In CI the same examples each time; `make fuzz` looks for others, and for longer.
+hypothesis.settings.register_profile("same", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("same")
 hypothesis.settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "5000")))
 
 # Every upstream of these tests is on this machine, and no proxy reaches it there.

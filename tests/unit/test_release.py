@@ -242,3 +242,16 @@ def test_the_digest_of_a_release_covers_the_files_that_exist_in_their_order() ->
     assert release_digest(digests | {"Release": "aa"}) == (
         hashlib.sha256(b"Release,aa\nInRelease,bb\nRelease.gpg,cc\n").digest()
     )
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        f"Thu, {'9' * 40} Jan 2026 00:00:00 UTC",
+        "Thu, 01 Jan 2026 00:00:00 +99999999999999999999",
+    ],
+)
+def test_a_date_beyond_every_calendar_is_no_date(date: str) -> None:
+    text = f"Suite: s\nDate: {date}\nSHA256:\n {'ab' * 32} 12 main/binary-amd64/Packages\n"
+
+    assert parse_release(text.encode()).date is None

@@ -266,7 +266,7 @@ def _retry_after(response: aiohttp.ClientResponse) -> float | None:
     else:
         try:
             when = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if when.tzinfo is None:
             when = when.replace(tzinfo=UTC)
