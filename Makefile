@@ -6,15 +6,16 @@ STAMP := .venv/.installed
 # A value of ours must not reach the tests, which set their own.
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
+CLIENTS := tests/clients/.venv
 
-.PHONY: help demo venv test format lint imports types unit services system faults fuzz bench rabbitmq kubectl lock clean docs prometheus dashboards pictures
+.PHONY: help demo venv test format lint imports types unit services clients system faults fuzz bench rabbitmq kubectl lock clean docs prometheus dashboards pictures
 
 help:
 	@echo 'make demo    start debfleet, sync a small upstream, publish it, let apt use it'
 	@echo '             (URL=http://… DIST=bookworm COMPONENTS=main ARCHITECTURES=amd64: your own)'
 	@echo 'make test    every check and test, with a private Postgres and RabbitMQ'
 	@echo 'make venv    only the environment: .venv/bin/debfleet is the command line'
-	@echo 'make format lint imports types unit services system: one part of the tests'
+	@echo 'make format lint imports types unit services clients system: one part of the tests'
 	@echo 'make docs    write docs/metrics.md and docs/settings.md anew'
 	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
 	@echo '             hundred switches under twenty apt clients'
@@ -45,7 +46,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 # In this order, stopping at the first that fails.
 test: $(STAMP)
-	@for part in format lint imports types kubectl unit rabbitmq prometheus services system; do \
+	@for part in format lint imports types kubectl unit rabbitmq prometheus services clients system; do \
 	  echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; done
 	@echo '== all well'
 
@@ -82,6 +83,15 @@ services: $(STAMP)
 	@$(PYTEST) -q -n 4 -m 'not alone' tests/$@
 	@$(PYTEST) -q -m alone tests/$@
 
+# Pulp's own clients against debfleet up, each file of tests with a fleet of its own.
+clients: $(STAMP) $(CLIENTS)/.installed
+	@$(PYTEST) -q -n 2 --dist loadfile tests/$@
+
+$(CLIENTS)/.installed: tests/clients/requirements.lock
+	@$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # EVENTS kills and cuts over complete syncs; a run that broke an invariant says how to run it again.
 faults: $(STAMP)
 	@cd tests && $(CLEAN) ../$(BIN)/python -m faults.run --events $(or $(EVENTS),1000) \
@@ -102,6 +112,9 @@ kubectl: $(STAMP)
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-emit-index-url \
 	  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) \
+	  -o tests/clients/requirements.lock tests/clients/requirements.in
 
 clean:
-	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(CLIENTS) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

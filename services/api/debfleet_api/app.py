@@ -27,6 +27,7 @@ from debfleet_api.routes import (
     signing_services,
     status,
     syncs,
+    task_groups,
     tasks,
     uploads,
     versions,
@@ -48,6 +49,7 @@ _BLUEPRINTS = (
     distributions.blueprint,
     signing_services.blueprint,
     tasks.blueprint,
+    task_groups.blueprint,
     workers.blueprint,
     maintenance.blueprint,
     units.blueprint,
@@ -73,10 +75,7 @@ def create_app(settings: Settings) -> Flask:
     # A request waits less long than a client does: 503 and a hint are better than silence.
     db = Database(settings.database_url, size=settings.api_threads, name="debfleet-api", patience=5)
     db.open()
-    app = Flask("debfleet_api", static_folder=None)
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
+    app = routed_app()
     app.extensions["debfleet"] = Api(
         settings, db, sealer_of(settings), open_bell(settings), Passwords()
     )
@@ -85,6 +84,15 @@ def create_app(settings: Settings) -> Flask:
     add_limits(app)
     app.before_request(authorise)
     add_error_table(app)
+    return app
+
+
+def routed_app() -> Flask:
+    """The routes alone: enough to say what there is."""
+    app = Flask("debfleet_api", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = True
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint, url_prefix=BASE.rstrip("/"))
     return app

@@ -8,7 +8,7 @@ without parameters and may hold a bare percent sign.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -85,10 +85,7 @@ def read_selection(
         default: The order when none is asked for, and the tie-break of any other.
         extra: Parameters that the route reads itself.
     """
-    known = _EVERYWHERE | filters.keys() | set(extra)
-    for name in request.args:
-        if name not in known:
-            raise Refusal(400, {"errors": [f"Invalid Filter: '{name}'"]})
+    check_parameters(_EVERYWHERE | filters.keys() | set(extra))
     conditions: list[Condition] = []
     for name, make in filters.items():
         for value in request.args.getlist(name):
@@ -100,6 +97,13 @@ def read_selection(
             except ValueError as e:
                 raise field_errors({"q": [str(e)]}) from None
     return Selection(all_of(conditions), _order(orderings, default))
+
+
+def check_parameters(known: Collection[str]) -> None:
+    """Answer 400 to a parameter that the list does not know."""
+    for name in request.args:
+        if name not in known:
+            raise Refusal(400, {"errors": [f"Invalid Filter: '{name}'"]})
 
 
 def _made(name: str, make: Filter, value: str) -> Condition:

@@ -29,7 +29,7 @@ from debfleet_api.state import api
 
 def find_remote(value: Any) -> UUID | None:
     """The remote that a body's field names; null is none."""
-    if value is None:
+    if value in (None, ""):
         return None
     ref = read_reference(value, REMOTE)
     with api().db.transaction() as tx:
@@ -40,7 +40,7 @@ def find_remote(value: Any) -> UUID | None:
 
 def find_repository(value: Any) -> UUID | None:
     """The repository that a body's field names; null is none."""
-    if value is None:
+    if value in (None, ""):
         return None
     ref = read_reference(value, REPOSITORY)
     with api().db.transaction() as tx:
@@ -52,7 +52,7 @@ def find_repository(value: Any) -> UUID | None:
 
 def find_version(value: Any) -> UUID | None:
     """The version that a body's field names, by its own id; null is none."""
-    if value is None:
+    if value in (None, ""):
         return None
     ref = read_reference(value, VERSION)
     with api().db.transaction() as tx:
@@ -69,7 +69,7 @@ def find_version(value: Any) -> UUID | None:
 
 def find_publication(value: Any) -> UUID | None:
     """The publication, apt or verbatim, that a body's field names; null is none."""
-    if value is None:
+    if value in (None, ""):
         return None
     ref = read_reference(value, PUBLICATION, VERBATIM)
     with api().db.transaction() as tx:
@@ -83,7 +83,7 @@ def find_publication(value: Any) -> UUID | None:
 
 def find_signing_service(value: Any) -> UUID | None:
     """The service for Release files that a body's field names; null is none."""
-    if value is None:
+    if value in (None, ""):
         return None
     ref = read_reference(value, SIGNING_SERVICE)
     with api().db.transaction() as tx:

@@ -228,6 +228,7 @@ def _fleet(settings: Settings, place: Place, workers: int) -> list[Child]:
         "DEBFLEET_WORK_DIRECTORY": settings.work_directory,
         "DEBFLEET_API_ADDRESS": settings.api_address,
         "DEBFLEET_CONTENT_ADDRESS": settings.content_address,
+        "DEBFLEET_CONTENT_ORIGIN": settings.content_origin,
         "DEBFLEET_METRICS_DIRECTORY": settings.metrics_directory,
         "DEBFLEET_METRICS_ADDRESS": "off",
         "DEBFLEET_LOG_FORMAT": settings.log_format,

@@ -47,7 +47,7 @@ from debfleet_api.paging import Page, page_answer, read_page
 from debfleet_api.permissions import visible_tasks
 from debfleet_api.results import render_result
 from debfleet_api.routes.task_filters import ORDERINGS, task_filters
-from debfleet_api.shapes.tasks import MinimalTask, Task, Tolerance
+from debfleet_api.shapes.tasks import MinimalTask, ProfileArtifacts, Task, Tolerance
 from debfleet_api.state import api
 
 blueprint = Blueprint("tasks", __name__)
@@ -157,8 +157,17 @@ def delete_task(key: str) -> Response:
     return no_content()
 
 
+@blueprint.get(f"{_PATH}<key>/profile_artifacts/")
+@operation("tasks", "profile_artifacts", {200: ProfileArtifacts})
+def read_profiles(key: str) -> Response:
+    """The profiles of a task; there are none."""
+    with api().db.transaction() as tx:
+        _task(tx, _uuid(key))
+    return answer({"urls": {}})
+
+
 @blueprint.get(f"{_PATH}<key>/report/")
-@operation("tasks", "report", {200: Paged(Tolerance)}, listing=lambda: Listing({}))
+@operation("tasks", "report", {200: Paged(Tolerance)}, listing=lambda: Listing({}, is_bare=True))
 def read_report(key: str) -> Response:
     """What was listed upstream and left out: of each reason at most the first 1,000."""
     uuid = _uuid(key)

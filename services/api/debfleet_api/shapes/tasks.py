@@ -47,6 +47,38 @@ class Task(MinimalTask, title="TaskResponse"):
     result: Any
 
 
+class GroupProgress(Part, title="GroupProgressReportResponse"):
+    """How far one part of a group is."""
+
+    message: str
+    code: str
+    total: int | None
+    done: int
+    suffix: str | None
+
+
+class TaskGroup(Shown, title="TaskGroupResponse"):
+    """Tasks that were started by one call, and how many of them are in which state."""
+
+    description: str
+    all_tasks_dispatched: bool
+    waiting: int
+    skipped: int
+    running: int
+    completed: int
+    canceled: int
+    failed: int
+    canceling: int
+    group_progress_reports: list[GroupProgress]
+    tasks: list[MinimalTask]
+
+
+class ProfileArtifacts(Part, title="TaskProfileArtifactsResponse"):
+    """Where profiles of a task can be fetched: tasks are not profiled."""
+
+    urls: dict[str, str]
+
+
 class Tolerance(Thinned):
     """Something that upstream listed and the version does not hold."""
 
