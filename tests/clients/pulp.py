@@ -22,10 +22,11 @@ class Pulp:
     home: Path  # where it keeps the document between calls
 
     def __call__(self, *argv: str) -> Any:
-        """What a command that goes well prints: JSON, or nothing."""
+        """What a command that goes well prints: JSON, a text, or nothing."""
         done = self._run(argv)
         assert done.returncode == 0, f"pulp {' '.join(argv)}:\n{done.stdout}{done.stderr}"
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        said = done.stdout.strip()
+        return json.loads(said) if said.startswith(("{", "[")) else said or None
 
     def refused(self, *argv: str) -> str:
         """What a command that fails says."""

@@ -58,8 +58,8 @@ def test_a_remote_is_made_shown_listed_changed_labelled_and_destroyed(
     pulp("deb", "remote", "update", *of, "--policy", "on_demand", "--component", "")
     changed = pulp("deb", "remote", "show", "--href", made["pulp_href"])
     assert (changed["policy"], changed["components"]) == ("on_demand", None)
-    unchanged = pulp("deb", "remote", "update", *of, "--policy", "on_demand")
-    assert unchanged == changed
+    pulp("deb", "remote", "update", *of, "--policy", "on_demand")
+    assert pulp("deb", "remote", "show", *of) == changed
     pulp("deb", "remote", "label", "set", *of, "--key", "tier", "--value", "1")
     pulp("deb", "remote", "label", "unset", *of, "--key", "env")
     assert pulp("deb", "remote", "show", *of)["pulp_labels"] == {"tier": "1"}
@@ -77,7 +77,7 @@ def test_a_repository_is_made_shown_listed_changed_labelled_and_destroyed(
     remote = a_remote(pulp, upstream, "of-r")
     made = pulp(
         "deb", "repository", "create", "--name", "r", "--description", "d",
-        "--retain-package-versions" if False else "--retained-versions", "3",
+        "--retain-repo-versions", "3",
     )  # fmt: skip
     of = ("--name", "r")
 
@@ -96,11 +96,7 @@ def test_a_repository_is_made_shown_listed_changed_labelled_and_destroyed(
     pulp("deb", "repository", "label", "unset", *named, "--key", "a")
     assert len(pulp("deb", "repository", "task", "list", *named)) >= 2
     pulp("deb", "repository", "destroy", *of)
-    assert (
-        pulp("deb", "repository", "list", "--limit", "1000")
-        == [r for r in pulp("repository", "list", "--limit", "1000") if r["name"] != "r"]
-        or True
-    )
+    assert "Could not find" in pulp.refused("deb", "repository", "show", *of)
 
 
 def test_a_publication_is_made_shown_listed_and_destroyed(pulp: Pulp, synced: str) -> None:
@@ -158,7 +154,6 @@ def test_a_distribution_is_made_shown_listed_changed_labelled_and_destroyed(
         ("package", 1, ["--architecture", "all"]),
         ("package", 1, ["--essential", "yes"]),
         ("package_release_component", 4, []),
-        ("package_index", 4, []),
         ("release", 1, []),
         ("release", 1, ["--distribution", "stable"]),
         ("release_architecture", 2, []),
@@ -185,8 +180,7 @@ def test_a_package_is_uploaded_into_a_repository_and_found_by_its_digest(
     pulp: Pulp, tmp_path: Path
 ) -> None:
     deb = tmp_path / "mine_1.0_amd64.deb"
-    deb.write_bytes(make_deb({"Package": "mine", "Version": "1.0", "Architecture": "amd64",
-                              "Maintainer": "M <m@example.org>", "Description": "d"}))  # fmt: skip
+    deb.write_bytes(make_deb("mine", "1.0", "amd64"))
     pulp("deb", "repository", "create", "--name", "uploads")
 
     made = pulp(
@@ -199,9 +193,8 @@ def test_a_package_is_uploaded_into_a_repository_and_found_by_its_digest(
     assert [unit["pulp_href"] for unit in held] == [made["pulp_href"]]
     assert pulp("deb", "content", "show", "--sha256", made["sha256"]) == made
     chunked = tmp_path / "other_1.0_amd64.deb"
-    chunked.write_bytes(make_deb({"Package": "other", "Version": "1.0", "Architecture": "amd64",
-                                  "Maintainer": "M <m@example.org>", "Description": "d"}))  # fmt: skip
-    sent = pulp("deb", "content", "upload", "--file", str(chunked), "--chunk-size", "500")
+    chunked.write_bytes(make_deb("other", "1.0", "amd64", payload_size=4000))
+    sent = pulp("deb", "content", "upload", "--file", str(chunked), "--chunk-size", "2000")
     assert sent["package"] == "other"
 
 

@@ -281,11 +281,15 @@ def read_number(value: str) -> int:
 
 
 def read_time(value: str) -> datetime:
-    """A time or a date; without a zone it is UTC."""
+    """A time or a date, in UTC; without a zone it is one there.
+
+    Raises:
+        ValueError: It is none, or Postgres cannot hold it (a zone of many hours, the year 0).
+    """
     try:
         time = datetime.fromisoformat(value.strip())
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise ValueError("Enter a valid date/time.") from None
 
 

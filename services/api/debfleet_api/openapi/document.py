@@ -158,7 +158,7 @@ def _answers(of: Operation) -> dict[str, Any]:
         schema = ref_to(_paged_name(shape) if isinstance(shape, Paged) else name_of(shape))
         made[str(status)] = {
             "description": inspect.getdoc(shape.of if isinstance(shape, Paged) else shape),
-            "content": {_JSON: {"schema": schema}},
+            "content": {of.type: {"schema": schema}},
         }
     refused = {"content": {_JSON: {"schema": ref_to("Refusal")}}}
     return {

@@ -57,6 +57,7 @@ class Operation:
     id: str = ""  # where Pulp's is not made of resource and action
     is_open: bool = False  # answers without a login
     headers: tuple[str, ...] = ()  # of the request, that the route reads itself
+    type: str = "application/json"  # of its answers
 
 
 STARTED: Mapping[int, Answer] = {202: AsyncOperation}
@@ -78,9 +79,13 @@ def operation(
     id: str = "",
     is_open: bool = False,
     headers: tuple[str, ...] = (),
+    type: str = "application/json",
 ) -> Callable[[View], View]:
     """Say what the one operation of a view is; stands beneath the blueprint's own decorator."""
-    made = Operation(of, action, answers, body, listing, id=id, is_open=is_open, headers=headers)
+    made = Operation(
+        of, action, answers, body, listing,
+        id=id, is_open=is_open, headers=headers, type=type,
+    )  # fmt: skip
     return operations([made])
 
 

@@ -112,7 +112,7 @@ class _Dialect(GenerateJsonSchema):
 
     def uuid_schema(self, schema: core_schema.UuidSchema) -> JsonSchemaValue:
         # On the wire an id is never bare: it is a reference, by path, URL or PRN.
-        return {"type": "string", "format": "uri"}
+        return {"type": "string", "format": "uri-reference"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

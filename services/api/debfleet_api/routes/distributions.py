@@ -195,6 +195,8 @@ _PLAIN = ("name", "base_path", "hidden", "checkpoint")
 _BASE_PATH = ("base_path", "base_path__contains", "base_path__icontains", "base_path__in")
 _ORDERINGS: dict[str, Condition] = {
     **{c: sql.Identifier("d", c) for c in _PLAIN},
+    "pulp_type": sql.SQL("1 + 0"),  # there is one
+    "pulp_labels": sql.Identifier("d", "labels"),
     "pulp_created": sql.Identifier("d", "created"),
     "pulp_last_updated": sql.Identifier("d", "updated"),
     "pulp_id": sql.Identifier("d", "uuid"),

@@ -17,23 +17,24 @@ from debfleet_api.shapes.base import Anything
 blueprint = Blueprint("docs", __name__)
 
 _TYPE = "application/vnd.oai.openapi+json"
+_YAML = "application/vnd.oai.openapi"
 _POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'"
 _lock = Lock()
 _built: dict[Options, bytes] = {}  # what routes say never changes while a process runs
 
 
 @blueprint.get("/docs/api.json")
-@operation("docs/api.json", "get", {200: Anything}, is_open=True)
+@operation("docs/api.json", "get", {200: Anything}, is_open=True, type=_TYPE)
 def read_document() -> Response:
     """The OpenAPI document of this API."""
     return Response(document(), content_type=_TYPE)
 
 
 @blueprint.get("/docs/api.yaml")
-@operation("docs/api.yaml", "get", {200: Anything}, is_open=True)
+@operation("docs/api.yaml", "get", {200: Anything}, is_open=True, type=_YAML)
 def read_yaml() -> Response:
     """The same document: JSON is YAML."""
-    return Response(document(), content_type="application/vnd.oai.openapi")
+    return Response(document(), content_type=_YAML)
 
 
 @blueprint.get("/docs/")

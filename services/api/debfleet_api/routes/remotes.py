@@ -227,6 +227,9 @@ def _listing(more: Mapping[str, Filter]) -> Listing:
     }
     plain = set(REMOTE_COLUMNS) - set(SEALED) - {"labels", "headers", "guards"}
     orderings = {c: column[c] for c in plain} | {
+        "pulp_type": sql.SQL("1 + 0"),  # there is one
+        "pulp_labels": column["labels"],
+        "headers": column["headers"],
         "pulp_created": column["created"],
         "pulp_last_updated": column["updated"],
         "pulp_id": uuid,

@@ -220,6 +220,8 @@ _COLUMNS: dict[str, Condition] = {
     for c in ("name", "description", "retain_repo_versions", "retain_checkpoints", "autopublish")
 }
 _ORDERINGS: dict[str, Condition] = _COLUMNS | {
+    "pulp_type": sql.SQL("1 + 0"),  # there is one
+    "pulp_labels": sql.Identifier("r", "labels"),
     "pulp_created": sql.Identifier("r", "created"),
     "pulp_last_updated": sql.Identifier("r", "updated"),
     "pulp_id": sql.Identifier("r", "uuid"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from debfleet_api.filters import (
     literal,
     read_flag,
     read_selection,
+    read_time,
 )
 from debfleet_api.hrefs import (
     PUBLICATION,
@@ -68,19 +69,16 @@ def _read_time(value: Any) -> datetime:
     if not isinstance(value, str):
         refuse(_WRONG_TIME)
     try:
-        if len(value.strip()) == 10:
-            return datetime.combine(date.fromisoformat(value.strip()), datetime.min.time(), UTC)
-        time = datetime.fromisoformat(value.strip())
+        return read_time(value)
     except ValueError:
         refuse(_WRONG_TIME)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _read_states(value: Any) -> list[str]:
     if not isinstance(value, list):
         refuse(f'Expected a list of items but got type "{type(value).__name__}".')
     for state in value:
-        if state not in FINAL_STATES:
+        if not isinstance(state, str) or state not in FINAL_STATES:
             refuse(f'"{state}" is not a valid choice.')
     return sorted(set(value))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Href = Annotated[str, Field(json_schema_extra={"format": "uri"})]
+Href = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
 Labels = dict[str, str | None]
 
 

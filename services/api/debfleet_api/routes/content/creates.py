@@ -106,7 +106,7 @@ def _read_file_url(value: Any) -> str:
     return text
 
 
-_REFERENCE = {"type": ["string", "null"], "format": "uri"}
+_REFERENCE = {"type": ["string", "null"], "format": "uri-reference"}
 Word = Annotated[str, BeforeValidator(_read_word)]
 
 

@@ -291,10 +291,16 @@ def _field(field: str) -> sql.Composed:
     return sql.SQL("stanza_field(u.stanza, {})").format(sql.Literal(field))
 
 
+_YES_OR_NO = ("essential", "build-essential")
+_FLAGS = {"true": "yes", "1": "yes", "false": "no", "0": "no"}  # as the bindings say it
+
+
 def _in_stanza(field: str) -> Filter:
     """Equal to a field of the stanza; a search for the text alone spares most of the reading."""
 
     def make(value: str) -> Condition:
+        if field in _YES_OR_NO:
+            value = _FLAGS.get(value.lower(), value)
         return sql.SQL("strpos(u.stanza, {0}) > 0 AND {1} = {0}").format(
             sql.Literal(value), _field(field)
         )
