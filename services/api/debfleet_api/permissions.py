@@ -57,6 +57,7 @@ ADMINISTRATORS = frozenset(
         "roles",
         "grants",
         "schedules",
+        "task_groups",
         "tasks",
     }
 )

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -130,18 +131,18 @@ def start_worker(
     """
     kinds = _kinds(queues)
     sealer, store = sealer_of(settings), open_store(settings.store_url)
-    db = Database(settings.database_url, size=4, name="debfleet worker")
-    heartbeat_db = Database(settings.database_url, size=2, name="debfleet leases")
-    db.open()
-    heartbeat_db.open()
     stop = stop or threading.Event()
-    stanza_key = wait_for(partial(_read_stanza_key, db, sealer), stop)
-    if settings.broker_url and stanza_key is not None:
-        wait_for(partial(check_broker, settings.broker_url), stop)
-    if stanza_key is None or stop.is_set():
-        db.close()
-        heartbeat_db.close()
-        return None
+    with ExitStack() as opened:
+        db = opened.enter_context(Database(settings.database_url, size=4, name="debfleet worker"))
+        heartbeat_db = opened.enter_context(
+            Database(settings.database_url, size=2, name="debfleet leases")
+        )
+        stanza_key = wait_for(partial(_read_stanza_key, db, sealer), stop)
+        if settings.broker_url and stanza_key is not None:
+            wait_for(partial(check_broker, settings.broker_url), stop)
+        if stanza_key is None or stop.is_set():
+            return None
+        opened.pop_all()  # the worker closes them
     worker = Worker(
         settings, db, heartbeat_db, store, sealer, open_bell(settings), uuid4(), stanza_key
     )

@@ -61,7 +61,10 @@ def list_routes(app: Flask) -> Iterator[Route]:
     """Every route that says what it is."""
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
+        fixed = (rule.defaults or {}).items()
         for found in operations_of(view):
+            if not fixed <= found.values.items():
+                continue  # the view's operation on another of its paths
             for verb in _verbs(rule):
                 text = inspect.getdoc(view) or ""
                 yield Route(_filled(rule.rule, found.values), verb, found, text)
