@@ -19,15 +19,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from lab import children, connects, free_address, until
 
 import servers
 from archive.build import write_archive
@@ -62,7 +63,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """Spent so far, by it and its children."""
         ticks = 0
-        for pid in (self.pid, *_children(self.pid)):
+        for pid in (self.pid, *children(self.pid)):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -239,9 +240,7 @@ def _debfleet(folder: Path) -> Iterator[Fleet]:
 
 @contextmanager
 def _nginx(folder: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = free_address()
     place = folder / "nginx"
     place.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
@@ -251,32 +250,11 @@ def _nginx(folder: Path) -> Iterator[Server]:
     command = ["/usr/sbin/nginx", "-c", str(place / "nginx.conf"), "-e", "stderr"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        host, _, port = address.rpartition(":")
-        _until(lambda: _connects(host, int(port)))
+        until(lambda: connects(address), "nginx answers")
         yield Server("nginx", f"http://{address}/", process.pid)
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _connects(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _until(look: Callable[[], bool], seconds: float = 10) -> None:
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not look():
-        assert time.monotonic() < deadline, "nginx does not answer"
-        pause.wait(0.05)
-
-
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
 
 
 if __name__ == "__main__":
