@@ -178,6 +178,7 @@ class _Held:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     sock: socket.socket = writer.get_extra_info("socket")
-    if sock.family != socket.AF_UNIX:
+    # No descriptor: this side was closed just now, and its task has yet to take note of it.
+    if sock.fileno() >= 0 and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
