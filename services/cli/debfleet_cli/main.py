@@ -81,7 +81,7 @@ def _run(name: str, words: Sequence[str]) -> int:
     except ModuleNotFoundError as e:
         raise ConfigError(
             f"debfleet {name} needs the Python package {e.name}, which is not installed: "
-            "install debfleet[embedded] for everything"
+            "install debfleet[embedded] for everything (in a checkout: make venv)"
         ) from e
     parser = argparse.ArgumentParser(
         prog=f"debfleet {name}",
