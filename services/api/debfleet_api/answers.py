@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Response, request
@@ -38,7 +38,16 @@ def chosen_fields(body: dict[str, Any]) -> dict[str, Any]:
 
     Unknown names are ignored. A name that stands in ``hidden_fields`` is taken out there too.
     """
+    return chosen_fields_of_all([body])[0]
+
+
+def chosen_fields_of_all(bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same of each object of a list."""
     wanted, unwanted = _names("fields"), _names("exclude_fields")
+    return [_chosen(body, wanted, unwanted) for body in bodies]
+
+
+def _chosen(body: dict[str, Any], wanted: set[str], unwanted: set[str]) -> dict[str, Any]:
     if wanted:
         body = {k: v for k, v in body.items() if k in wanted}
     if unwanted:

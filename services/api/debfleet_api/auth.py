@@ -31,7 +31,7 @@ def authenticate() -> None:
 def _find(username: str) -> User | None:
     if "\0" in username:
         return None
-    with api().db.transaction() as tx:
+    with api().db.single() as tx:
         return find_user(tx, username)
 
 

@@ -182,7 +182,10 @@ def find_href(name: str) -> str | None:
 
 def wire_time(time: datetime | None) -> str | None:
     """ISO 8601, UTC, microseconds, ``Z``."""
-    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if time is None:
+        return None
+    utc = time.astimezone(UTC).replace(tzinfo=None)
+    return f"{utc.isoformat(timespec='microseconds')}Z"
 
 
 def _from_prn(text: str) -> Ref | None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from flask import Response, request
 
-from debfleet_api.answers import answer, chosen_fields
+from debfleet_api.answers import answer, chosen_fields_of_all
 
 DEFAULT_LIMIT = 100
 _MOST = 2**31 - 1
@@ -35,7 +35,7 @@ def page_answer(page: Page, count: int, results: Sequence[dict[str, Any]]) -> Re
             "count": count,
             "next": _next(page, count),
             "previous": _previous(page),
-            "results": [chosen_fields(r) for r in results],
+            "results": chosen_fields_of_all(results),
         }
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +21,16 @@ T = TypeVar("T")
 # A deadlock or a serialisation failure is nobody's fault: the whole transaction runs again.
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _TRIES = 8
+_TRUSTED_SECONDS = 5.0
 
 
 class Database:
     """A bounded pool of connections to Postgres.
 
-    Connections are checked when they are handed out, so that a restart of Postgres costs a
-    reconnect and not an error. Nothing is kept in a session (a transaction pooler may stand
-    between): no prepared statements, no LISTEN, no temporary table that outlives its transaction.
+    A connection that was lost is noticed when it is handed out (``_check``), so that a restart of
+    Postgres costs a reconnect and not an error. Nothing is kept in a session (a transaction pooler
+    may stand between): no prepared statements, no LISTEN, no temporary table that outlives its
+    transaction.
     """
 
     def __init__(
@@ -35,9 +38,9 @@ class Database:
     ) -> None:
         self.url = url
         self._name, self._size = name, size
-        self._pool: ConnectionPool[Tx] = ConnectionPool(
+        self._pool: ConnectionPool[_Connection] = ConnectionPool(
             url,
-            connection_class=psycopg.Connection[DictRow],
+            connection_class=_Connection,
             kwargs={
                 "row_factory": dict_row,
                 "prepare_threshold": None,
@@ -48,7 +51,8 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=patience,  # seconds that a transaction waits for its connection
-            check=ConnectionPool.check_connection,
+            check=_check,
+            reset=_end_singles,
             open=False,
             name=name,
         )
@@ -79,6 +83,16 @@ class Database:
             metrics.DB_WAIT.observe(time.monotonic() - began, pool=self._name)
             yield tx
 
+    @contextmanager
+    def single(self) -> Iterator[Tx]:
+        """For one statement that reads: it is its own transaction, without the two round trips.
+
+        Of several statements each sees its own state of the database.
+        """
+        with self.transaction() as tx:
+            tx.autocommit = True
+            yield tx
+
     def run(self, work: Callable[[Tx], T]) -> T:
         """Run ``work`` in one transaction, again as a whole after a deadlock.
 
@@ -94,3 +108,36 @@ class Database:
                     raise
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))
         raise AssertionError("not reached")
+
+
+class _Connection(psycopg.Connection[DictRow]):
+    """A connection of a pool."""
+
+    heard = 0.0  # when Postgres was last asked, by time.monotonic
+
+
+def _check(tx: _Connection) -> None:
+    """Before a connection is handed out: that Postgres is still at its other end.
+
+    A server that ends or dies makes the socket readable, which costs no round trip to see. What a
+    network drops in silence is found by asking; a busy connection is asked every few seconds.
+
+    Raises:
+        psycopg.OperationalError: It is not: the pool takes another.
+    """
+    now = time.monotonic()
+    if now - tx.heard > _TRUSTED_SECONDS or _is_readable(tx.fileno()):
+        ConnectionPool.check_connection(tx)
+        tx.heard = now
+
+
+def _is_readable(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _end_singles(tx: _Connection) -> None:
+    """When a connection comes back, however its use ended."""
+    if tx.autocommit:
+        tx.autocommit = False

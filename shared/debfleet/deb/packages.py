@@ -99,10 +99,11 @@ def package_attributes(stanza: str) -> dict[str, Any]:
     ``custom_fields`` holds all that no attribute is made for, and may be empty. Empty fields, and
     values that their field does not allow, count as absent, as in Pulp.
     """
-    attributes: dict[str, Any] = dict.fromkeys(ATTRIBUTES.values())
+    attributes: dict[str, Any] = _NO_ATTRIBUTES.copy()
     custom: dict[str, str] = {}
+    is_plain = stanza.isascii()  # most are, and a text of ASCII is shown as it is
     for name, value in stanza_fields(stanza).items():
-        folded, text = name.lower(), shown_text(value)
+        folded, text = name.lower(), value if is_plain else shown_text(value)
         if not text or folded in _NOT_KEPT:
             continue
         if (attribute := ATTRIBUTES.get(folded)) is None:
@@ -117,9 +118,9 @@ def package_attributes(stanza: str) -> dict[str, Any]:
     return attributes
 
 
-def metadata_sha256(stanza: str) -> str:
-    """What tells two packages of the same file apart: 64 hex digits over their attributes."""
-    compact = json.dumps(package_attributes(stanza), sort_keys=True, separators=(",", ":"))
+def metadata_sha256(attributes: Mapping[str, Any]) -> str:
+    """What tells two packages of the same file apart: 64 hex digits over all ``attributes``."""
+    compact = json.dumps(attributes, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(compact.encode("utf-8")).hexdigest()
 
 
@@ -156,6 +157,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "provides": "provides",
     "replaces": "replaces",
 }
+_NO_ATTRIBUTES = dict.fromkeys(ATTRIBUTES.values())
 _ALLOWED = {
     "essential": {"yes", "no"},
     "build_essential": {"yes", "no"},

@@ -70,9 +70,12 @@ def stanza_fields(stanza: str) -> dict[str, str]:
     A value has no blanks around it; its continuation lines are kept, each after LF with its blank.
     Lines that belong to no field are not there.
     """
-    fields: dict[str, str] = {}
-    seen: set[str] = set()
-    for name, value in FIELD.findall("\n" + stanza):
+    found = FIELD.findall("\n" + stanza)
+    fields = {name: value.rstrip(" \t\n") for name, value in found}
+    if len({name.lower() for name in fields}) == len(found):
+        return fields
+    fields, seen = {}, set()
+    for name, value in found:
         if (folded := name.lower()) not in seen:  # Debian Policy 5.1: names are case-insensitive
             seen.add(folded)
             fields[name] = value.rstrip(" \t\n")

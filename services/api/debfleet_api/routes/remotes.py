@@ -243,7 +243,7 @@ def _row(key: str) -> Mapping[str, Any]:
 
 
 def _find_row(uuid: UUID) -> dict[str, Any] | None:
-    with api().db.transaction() as tx:
+    with api().db.single() as tx:
         return repositories.find_remote_row(tx, uuid)
 
 

@@ -209,7 +209,7 @@ def repository_row(key: str) -> Mapping[str, Any]:
 
 
 def _find_row(uuid: UUID) -> dict[str, Any] | None:
-    with api().db.transaction() as tx:
+    with api().db.single() as tx:
         return repositories.find_repository_row(tx, uuid)
 
 

@@ -60,7 +60,7 @@ def sync(key: str) -> Response:
     if remote is None:
         text = "This field is required since a remote is not set on the repository."
         raise field_errors({"remote": [text]})
-    with api().db.transaction() as tx:
+    with api().db.single() as tx:
         found = repositories.find_remote_row(tx, remote)
     if found is None:
         raise field_errors({"remote": ["Invalid hyperlink - Object does not exist."]})

@@ -119,12 +119,12 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
         uuid = ids.uuid(kind, row["package"], row["list"])
     else:
         uuid = ids.uuid(kind, row["id"])
+    created = wire_time(row["created"])
     return {
         "pulp_href": _href(kind, uuid),
         "prn": prn(CONTENT[kind].model, uuid),
-        "pulp_created": wire_time(row["created"]),
-        # A unit never changes.
-        "pulp_last_updated": wire_time(row["created"]),
+        "pulp_created": created,
+        "pulp_last_updated": created,  # a unit never changes
         "pulp_labels": {},
         "vuln_report": None,
     }
@@ -132,13 +132,13 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
 
 def _package(ids: UnitIds, row: Row) -> dict[str, Any]:
     attributes = package_attributes(row["stanza"])
-    if attributes["installed_size"] is not None:
-        attributes["installed_size"] = str(attributes["installed_size"])
+    size = attributes["installed_size"]
     return {
         **_file(ids, row),
         **{name: attributes[name] for name in _ATTRIBUTES},
+        "installed_size": None if size is None else str(size),
         "signing_keys": None,
-        "metadata_sha256": metadata_sha256(row["stanza"]),
+        "metadata_sha256": metadata_sha256(attributes),
     }
 
 

@@ -98,7 +98,8 @@ def list_content() -> Response:
             if not scope.is_empty
         ]
         count, rows = contents.list_mixed(tx, selections, page.limit, page.offset)
-        shown = [show_any(api().unit_ids(tx), kind, row) for kind, row in rows]
+        ids = api().unit_ids(tx)
+        shown = [show_any(ids, kind, row) for kind, row in rows]
     return page_answer(page, count, shown)
 
 
@@ -114,7 +115,8 @@ def list_kind(endpoint: str) -> Response:
         if selection is None:
             return page_answer(page, 0, [])
         found = contents.list_units(tx, selection, page.limit, page.offset)
-        shown = [show_unit(api().unit_ids(tx), kind, row) for row in found.rows]
+        ids = api().unit_ids(tx)
+        shown = [show_unit(ids, kind, row) for row in found.rows]
     return page_answer(page, found.count, shown)
 
 
