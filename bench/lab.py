@@ -10,36 +10,21 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from debfleet_cli.embedded import EmbeddedPostgres
 from system.up import Up, one_up
 
 V3 = "/pulp/api/v3/"
-_NGINX = """\
-{modules}
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr; {user}
-events {{ worker_connections 512; }}
-http {{
-  log_format asked '$status $request_uri'; access_log {folder}/asked.log asked;
-  sendfile on; tcp_nopush on; keepalive_requests 1000000; client_body_temp_path {folder};
-  proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
-  scgi_temp_path {folder};
-  server {{ listen {address}; root {root}; {locations} }}
-}}
-"""
-# 50 ms before each answer, and no connection faster than 4 MB/s.
-_SLOW = """\
-location / { echo_sleep 0.05; echo_exec @file; }
-location @file { limit_rate 4m; limit_rate_after 0; }
-"""
-_ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 
 
 class Unavailable(Exception):
@@ -54,61 +39,12 @@ class Run:
     peak: int = 0  # bytes of memory of its largest process; 0 where it was not looked at
 
 
-@dataclass(frozen=True)
-class Web:
-    """A running nginx with an archive."""
-
-    url: str  # with a slash at its end
-    log: Path
-
-    def asked(self) -> list[str]:
-        """The request lines since the last time."""
-        lines = self.log.read_text().splitlines()
-        self.log.write_text("")
-        return lines
-
-
-@contextmanager
-def web(root: Path, *, slow: bool = False) -> Iterator[Web]:
-    """Serve a folder by nginx; ``slow`` as from far away.
-
-    Raises:
-        Unavailable: nginx, or for ``slow`` its echo module, is not installed.
-    """
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-    if program is None:
-        raise Unavailable("nginx (Debian: nginx-light)")
-    if slow and not _ECHO.exists():
-        raise Unavailable("nginx's echo module (Debian: libnginx-mod-http-echo)")
-    folder = Path(tempfile.mkdtemp(prefix="bench-web-"))
-    address = free_address()
-    (folder / "nginx.conf").write_text(
-        _NGINX.format(
-            folder=folder,
-            address=address,
-            root=root,
-            user="user root;" if os.geteuid() == 0 else "",
-            modules=f"load_module {_ECHO};" if slow else "",
-            locations=_SLOW if slow else "",
-        )
-    )
-    process = subprocess.Popen(
-        [program, "-c", str(folder / "nginx.conf"), "-e", "stderr"], stderr=subprocess.DEVNULL
-    )
-    try:
-        until(lambda: connects(address), "nginx answers")
-        yield Web(f"http://{address}/", folder / "asked.log")
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 class Mirror:
     """One running `debfleet up`, and requests to it."""
 
-    def __init__(self, up: Up) -> None:
+    def __init__(self, up: Up, environ: Mapping[str, str]) -> None:
         self.up = up
+        self.environ = dict(environ)
 
     def make(self, path: str, **body: Any) -> dict[str, Any]:
         """POST that creates something at once."""
@@ -160,12 +96,38 @@ class Mirror:
         """admin:PASSWORD."""
         return f"admin:{self.up.place.admin_password.read_text().strip()}"
 
-    def seconds(self, path: str) -> float:
-        """How long one GET takes."""
-        began = time.monotonic()
-        status, _ = self.up.ask("GET", path)
-        assert status == 200, (status, path)
-        return time.monotonic() - began
+    def times(self, paths: Sequence[str], method: str = "GET") -> list[float]:
+        """How long each of these requests takes, in seconds; one after the other, one connection.
+
+        The answers must be good. The first request, which checks the password, is left out.
+        """
+        credentials = b64encode(self.login().encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        body = "{}" if method == "POST" else None
+        found = []
+        with closing(HTTPConnection(self.up.address, timeout=60)) as connection:
+            for asked, path in (("GET", V3 + "repositories/"), *((method, path) for path in paths)):
+                began = time.monotonic()
+                connection.request(asked, path, body if asked == method else None, headers)
+                answer = connection.getresponse()
+                said = answer.read()
+                found.append(time.monotonic() - began)
+                assert answer.status in (200, 202), (path, answer.status, said[:500])
+        return found[1:]
+
+    def join(self, count: int) -> list[subprocess.Popen[bytes]]:
+        """Start workers beside those of `up`, as on another machine; end them by their handles."""
+        argv = [sys.executable, "-m", "debfleet_cli.main", "worker", "--data"]
+        argv.append(str(self.up.place.folder))
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("DEBFLEET_")}
+        environ["DEBFLEET_METRICS_ADDRESS"] = "off"
+        return [
+            subprocess.Popen(
+                argv, env=environ | self.environ, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for _ in range(count)
+        ]  # fmt: skip
 
     def make_key(self, name: str) -> None:
         """A signing service whose key debfleet makes and holds."""
@@ -186,14 +148,30 @@ class Mirror:
 
 
 @contextmanager
-def mirror(folder: Path, workers: int = 2) -> Iterator[Mirror]:
-    """A new debfleet with nothing in it."""
+def postgres(folder: Path, **options: str) -> Iterator[str]:
+    """The URL of a fresh Postgres with nothing in it, set up as debfleet's own but for these."""
+    place = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
+    place.chmod(0o755)
+    server = EmbeddedPostgres(place, options)
+    try:
+        server.start()
+        yield server.url()
+    finally:
+        server.stop()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def mirror(
+    folder: Path, workers: int = 2, environ: Mapping[str, str] | None = None
+) -> Iterator[Mirror]:
+    """A new debfleet with nothing in it; ``environ``: settings of its own."""
     place = Path(tempfile.mkdtemp(prefix="up-", dir=folder))
     place.chmod(0o755)
     try:
         with one_up(place) as up:
-            environ = {"DEBFLEET_UPSTREAM_NETWORKS": "127.0.0.0/8"}
-            yield Mirror(up.start("--workers", str(workers), environ=environ))
+            settings = {"DEBFLEET_UPSTREAM_NETWORKS": "127.0.0.0/8", **(environ or {})}
+            yield Mirror(up.start("--workers", str(workers), environ=settings), settings)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from rows import Row
+from table import Row
 
 _WIDTH, _LABEL, _BAR, _GAP, _HEAD = 860, 300, 16, 4, 30
 _COLOURS = ("#2a6f97", "#adb5bd")  # ours, theirs

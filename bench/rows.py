@@ -1,74 +1,32 @@
-"""The rows of the benchmark: each runs debfleet and its peers by turns, so many rounds."""
+"""The rows of the benchmark that sync: debfleet and its peers by turns, so many rounds."""
 
 from __future__ import annotations
 
 import shutil
-import statistics
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
+import api
+import bare
+import idle
 import peers
 from inputs import (
     REAL_ARCHITECTURES,
     REAL_COMPONENTS,
     REAL_DIST,
-    Input,
     fetch_real,
     write_packages,
     write_signed_suite,
     write_suites,
 )
-from lab import Mirror, Run, Unavailable, mirror, task_seconds, web
+from lab import Mirror, Run, mirror, task_seconds
+from nginx import web
+from table import Place, Row, by_turns
 
 _REMOTE = {"policy": "immediate", "download_concurrency": 20}
 _SUITE = 65_000
-
-
-@dataclass
-class Row:
-    """One table: every contender's runs, ours first; what the others' names say is measured."""
-
-    title: str
-    runs: dict[str, list[Run]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    goal: str = ""
-
-    def add(self, name: str, run: Run) -> None:
-        """One more run of one contender."""
-        self.runs.setdefault(name, []).append(run)
-        print(f"  {self.title}: {name} {run.seconds:.2f} s", file=sys.stderr, flush=True)
-
-    def median(self, name: str) -> float:
-        """Seconds."""
-        return statistics.median(run.seconds for run in self.runs[name])
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a benchmark works, and how often."""
-
-    folder: Path
-    rounds: int
-    real: Path  # where a real release's indices are kept between runs
-
-
-def by_turns(row: Row, place: Place, contenders: Sequence[tuple[str, Callable[[], Run]]]) -> None:
-    """Run them by turns; who is not installed is named once and left out."""
-    missing: set[str] = set()
-    for _ in range(place.rounds):
-        for name, contend in contenders:
-            if name in missing:
-                continue
-            try:
-                row.add(name, contend())
-            except Unavailable as e:
-                missing.add(name)
-                row.notes.append(f"{name}: not run, since this machine lacks {e}")
 
 
 def real_release(place: Place) -> list[Row]:
@@ -120,6 +78,10 @@ def real_release(place: Place) -> list[Row]:
                 ("debfleet", lambda: ours(server.url, server.asked)),
                 ("aptly, filter that keeps nothing", lambda: aptly(server.url)),
                 ("curl and xz", lambda: peers.bare_fetch(server.url, indices, place.folder)),
+                (
+                    "xz, split and COPY into a bare table",
+                    lambda: bare.copy([given.folder / path for path in indices], place.folder),
+                ),
             ],
         )
     return [first, again, second, publish]
@@ -266,40 +228,6 @@ def ten_at_once(place: Place) -> list[Row]:
     return [row]
 
 
-def api(place: Place) -> list[Row]:
-    """Requests by 16 connections at once, and what a page far into a long list costs."""
-    folder = place.folder / "api"
-    first, _ = write_suites(folder, _SUITE)
-    row = Row(
-        f"The API: {_SUITE:,} packages, 16 connections", goal="reads under 10 ms at p50, idle"
-    )
-    row.notes += ["| Request | Requests a second | p50 | p99 |", "|---|---|---|---|"]
-    with web(first.folder) as server, mirror(place.folder) as up:
-        _, repository = up.pair("api", server.url, "stable", policy="on_demand")
-        up.sync(repository)
-        version = up.up.ask("GET", repository)[1]["latest_version_href"]
-        packages = f"/pulp/api/v3/content/deb/packages/?repository_version={version}&limit=100"
-        for name, path, asked in (
-            ("`GET` a repository", repository, {}),
-            ("`GET` 100 packages of the version", packages, {}),
-            ("`POST` sync", f"{repository}sync/", {"is_post": True, "count": 320}),
-        ):
-            row.notes.append(f"| {name} | {peers.ab(up.login(), up.url(path), **asked)} |")
-        one = peers.ab(up.login(), up.url(repository), connections=1)
-        row.notes.append(f"| `GET` a repository, 1 connection | {one} |")
-        pages = [
-            min(up.seconds(f"{packages}&offset={offset}") for _ in range(5 * place.rounds))
-            for offset in (0, _SUITE // 2, _SUITE - 200)
-        ]
-    row.notes += [
-        "",
-        "A page of 100 packages at offset 0, in the middle, at the end: "
-        + ", ".join(f"{seconds * 1000:.0f} ms" for seconds in pages),
-    ]
-    shutil.rmtree(folder)
-    return [row]
-
-
 def _publish(up: Mirror, repository: str) -> float:
     services = up.up.ask("GET", "/pulp/api/v3/signing-services/?name=bench")[1]["results"]
     if not services:
@@ -320,7 +248,7 @@ ROWS: dict[str, Callable[[Place], list[Row]]] = {
     "large": large_files,
     "far": far_away,
     "ten": ten_at_once,
-    "api": api,
+    "api": api.requests,
+    "thousand": api.thousand_repositories,
+    "idle": idle.idle_workers,
 }
-
-__all__ = ["ROWS", "Input", "Place", "Row"]

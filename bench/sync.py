@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from lab import Unavailable
 from peers import version
 from plot import draw
-from rows import ROWS, Place, Row
+from rows import ROWS
+from table import Place, Row
 
 _ROOT = Path(__file__).resolve().parents[1]
 
