@@ -10,8 +10,10 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Protocol
 
 from debfleet.db import orphans, publications, units
@@ -187,10 +189,15 @@ def _compress(
         "xz": lambda: lzma.LZMACompressor(preset=preset),
     }
     compressors: dict[str, _Compressor] = {form: make[form]() for form in writers}
-    with plain.receiver.path().open("rb") as file:
+
+    def compress(form: str, block: bytes) -> None:
+        _write_some(writers[form], compressors[form].compress(block))
+
+    # Compressing lets other threads run: the quick form costs no time of its own.
+    with plain.receiver.path().open("rb") as file, ThreadPoolExecutor(len(writers)) as pool:
         while block := file.read(_BLOCK):
-            for form, compressor in compressors.items():
-                _write_some(writers[form], compressor.compress(block))
+            for _ in pool.map(compress, writers, repeat(block)):
+                pass  # here an error of a thread is raised
             _moved(lease, len(block))
     for form, compressor in compressors.items():
         _write_some(writers[form], compressor.flush())
