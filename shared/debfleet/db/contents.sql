@@ -72,11 +72,11 @@ summed as (select chunk, bits, n, sum(n) over (order by chunk desc) as upto from
 near as materialized (
   select * from summed where upto > {offset} and upto - n < {offset} + {limit}),
 ids as materialized (
-  select id_at(chunk, place) as id, row_number() over (order by id_at(chunk, place) desc) as place_in_list
-    from near, generate_series(0, chunk_size() - 1) place
-   where get_bit(bits, place) = 1
-   order by id desc limit {limit}
-  offset {offset} - (select coalesce(min(upto - n), 0) from near))
+  select id, row_number() over () as place_in_list
+    from (select id_at(chunk, place) as id from near, generate_series(0, chunk_size() - 1) place
+           where get_bit(bits, place) = 1
+           order by id desc limit {limit}
+          offset {offset} - (select coalesce(min(upto - n), 0) from near)) page)
 
 -- name: page_of_rows
 {sets} ids as materialized (
@@ -105,12 +105,12 @@ summed as (select chunk, n, sum(n) over (order by chunk desc) as upto from count
 near as materialized (
   select * from summed where upto > {offset} and upto - n < {offset} + {limit}),
 ids as materialized (
-  select id_at(chunk, place) as id, w.list,
-         row_number() over (order by id_at(chunk, place) desc, w.list) as place_in_list
-    from near join wanted w using (chunk), generate_series(0, chunk_size() - 1) place
-   where get_bit(w.bits, place) = 1
-   order by id desc, w.list limit {limit}
-  offset {offset} - (select coalesce(min(upto - n), 0) from near))
+  select id, list, row_number() over () as place_in_list
+    from (select id_at(chunk, place) as id, w.list
+            from near join wanted w using (chunk), generate_series(0, chunk_size() - 1) place
+           where get_bit(w.bits, place) = 1
+           order by id desc, w.list limit {limit}
+          offset {offset} - (select coalesce(min(upto - n), 0) from near)) page)
 
 -- name: show_packages
 select u.id, u.created, u.relative_path, u.sha256, u.size, u.stanza, a.id as artifact

@@ -120,8 +120,7 @@ def package_attributes(stanza: str) -> dict[str, Any]:
 
 def metadata_sha256(attributes: Mapping[str, Any]) -> str:
     """What tells two packages of the same file apart: 64 hex digits over all ``attributes``."""
-    compact = json.dumps(attributes, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(compact.encode("utf-8")).hexdigest()
+    return hashlib.sha256(_COMPACT.encode(attributes).encode("utf-8")).hexdigest()
 
 
 # Names of fields in lower case, and what Pulp calls them (the odd spelling of one is Debian's).
@@ -157,6 +156,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "provides": "provides",
     "replaces": "replaces",
 }
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _NO_ATTRIBUTES = dict.fromkeys(ATTRIBUTES.values())
 _ALLOWED = {
     "essential": {"yes", "no"},
