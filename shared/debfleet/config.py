@@ -177,7 +177,9 @@ class Settings:
     )  # fmt: skip
     api_address: str = _setting("127.0.0.1:24817", "where `debfleet api` listens", _address)
     content_address: str = _setting("127.0.0.1:24816", "where `debfleet content` listens", _address)
-    api_processes: int = _setting(1, "API processes of one `debfleet api`", _positive)
+    api_processes: int = _setting(
+        0, "API processes of one `debfleet api`; 0: one, or under `up` one a core up to 4", _natural
+    )
     api_threads: int = _setting(8, "requests an API process answers at once", _positive)
     work_directory: str = _setting(
         "", "for files that live as long as one job; absent: the system's temporary directory"

@@ -73,7 +73,7 @@ def run_api(settings: Settings) -> int:
 @contextmanager
 def _shared_by_all(settings: Settings) -> Iterator[Settings]:
     """Several processes behind one port need a directory for their metrics."""
-    if settings.api_processes == 1 or settings.metrics_directory:
+    if settings.api_processes <= 1 or settings.metrics_directory:
         yield settings
         return
     with tempfile.TemporaryDirectory(prefix="debfleet-metrics-") as folder:
@@ -106,7 +106,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
     def load_config(self) -> None:
         chosen: dict[str, Any] = {
             "bind": [self._settings.api_address],
-            "workers": self._settings.api_processes,
+            "workers": self._settings.api_processes or 1,
             "threads": self._settings.api_threads,
             "worker_class": ThreadedServer,
             "limit_request_line": 8190,  # the most that gunicorn takes: filters may be long

@@ -34,6 +34,7 @@ _READY = 90.0  # seconds in which the API and content must answer
 _STATUS = "/pulp/api/v3/status/"
 _CONTENT = "/pulp/content/"
 _METRICS = "127.0.0.1:24818"
+_MOST_API_PROCESSES = 4  # unless more are asked for: each has memory and connections of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         content_address=content,
         content_origin=settings.content_origin or _origin(content),
         log_format=args.log_format or settings.log_format,
+        api_processes=settings.api_processes
+        or min(len(os.sched_getaffinity(0)), _MOST_API_PROCESSES),
     )
     settings = _with_metrics(settings, args.metrics or settings.metrics_address or _METRICS, place)
     return Supervisor(settings, place, args.workers, _say).run()
@@ -227,6 +230,7 @@ def _fleet(settings: Settings, place: Place, workers: int) -> list[Child]:
         "DEBFLEET_SECRET_KEY_FILE": settings.secret_key_file,
         "DEBFLEET_WORK_DIRECTORY": settings.work_directory,
         "DEBFLEET_API_ADDRESS": settings.api_address,
+        "DEBFLEET_API_PROCESSES": str(settings.api_processes),
         "DEBFLEET_CONTENT_ADDRESS": settings.content_address,
         "DEBFLEET_CONTENT_ORIGIN": settings.content_origin,
         "DEBFLEET_METRICS_DIRECTORY": settings.metrics_directory,
