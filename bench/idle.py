@@ -40,6 +40,7 @@ def idle_workers(place: Place) -> list[Row]:
         workers = up.join(_WORKERS)
         try:
             until(lambda: _count_beating(db) >= _WORKERS, "the workers have started", 600)
+            _transactions(db)  # what their start still brings
             each = (_transactions(db) - alone) / _WORKERS
             connections = _count_connections(db) / _WORKERS
             memory = statistics.median(_own_memory(worker.pid) for worker in workers)

@@ -4,7 +4,7 @@
 
 Each round runs every contender once. What counts is the ratio of the medians, since machines
 differ. A peer that is not installed is left out and named (Debian: curl, aptly, debmirror,
-nginx-light, libnginx-mod-http-echo).
+nginx-light, libnginx-mod-http-echo, apache2-utils).
 """
 
 from __future__ import annotations
