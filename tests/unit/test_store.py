@@ -168,6 +168,29 @@ def test_a_deleted_file_is_gone_and_deleting_it_again_is_no_error(store: Store) 
         store.open(DIGEST)
 
 
+def test_an_error_of_writing_ahead_is_said_by_the_next_flush_and_once(tmp_path: Path) -> None:
+    store = DirectoryStore(str(tmp_path / "store"))
+    put(store, BODY)
+    (tmp_path / "store").rename(tmp_path / "away")
+    store.write_ahead()
+    (tmp_path / "away").rename(tmp_path / "store")
+
+    with pytest.raises(StoreError, match="cannot be flushed"):
+        store.flush()
+
+    store.flush()
+
+
+def test_many_bytes_are_written_while_more_come_and_flush_ends_it(tmp_path: Path) -> None:
+    store = DirectoryStore(str(tmp_path / "store"))
+    bodies = [bytes([n]) * (1 << 20) for n in range(20)]
+
+    digests = [put(store, body) for body in bodies]
+    store.flush()
+
+    assert store.missing(digests) == set()
+
+
 def test_flush_and_check_of_a_good_store_succeed(store: Store, tmp_path: Path) -> None:
     put(store, BODY)
 

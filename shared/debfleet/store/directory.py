@@ -15,6 +15,7 @@ from debfleet.errors import NotFound, StoreError
 from debfleet.store.receiver import Receiver
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_AHEAD_BYTES = 8 << 20  # kept since the disk was last told to write
 
 
 class DirectoryStore:
@@ -32,6 +33,9 @@ class DirectoryStore:
         self._temporary = f"{self._root}/temporary"
         self._is_dirty = False
         self._flushing = threading.Lock()
+        self._unwritten = 0  # bytes
+        self._writing = threading.Lock()
+        self._write_error: OSError | None = None
         try:
             os.makedirs(self._root, mode=0o700, exist_ok=True)
             _make_folder(self._temporary)
@@ -78,13 +82,18 @@ class DirectoryStore:
 
     def flush(self) -> None:
         """See ``Store``; one syncfs for all files, and nothing when nothing was kept."""
-        with self._flushing:  # who finds nothing to do has waited for the one that did it
+        # Who finds nothing to do has waited for the one that did it.
+        with self._flushing, self._writing:
             if not self._is_dirty:
                 return
             # Before the call: what another thread keeps meanwhile may not be part of it.
             self._is_dirty = False
             try:
                 _sync(self._root)
+                if self._write_error is not None:
+                    # The kernel tells an error once, this time to who wrote ahead.
+                    error, self._write_error = self._write_error, None
+                    raise error
             except OSError as e:
                 self._is_dirty = True
                 raise StoreError(f"{self._root} cannot be flushed: {e.strerror}") from e
@@ -115,6 +124,21 @@ class DirectoryStore:
             _make_folder(os.path.dirname(target))
             os.rename(path, target)
         self._is_dirty = True
+        self._unwritten += size
+        if self._unwritten >= _AHEAD_BYTES and not self._writing.locked():
+            self._unwritten = 0
+            threading.Thread(target=self.write_ahead, name="store-writes", daemon=True).start()
+
+    def write_ahead(self) -> None:
+        """Let the disk write while the next files come, so that ``flush`` has little to wait for.
+
+        What it fails with is for ``flush`` to say.
+        """
+        with self._writing:
+            try:
+                _sync(self._root)
+            except OSError as e:
+                self._write_error = e
 
 
 def sweep_folder(folder: str, older_seconds: float) -> int:
