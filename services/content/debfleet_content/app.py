@@ -41,6 +41,7 @@ from debfleet_content.resolve import (
     Moved,
     resolve,
 )
+from debfleet_content.sending import Senders
 from debfleet_content.through import Through
 
 log = logging.getLogger(__name__)
@@ -72,12 +73,18 @@ def create_app(
         grace,
         Known(),
         Guards(db, Passwords()),
+        Senders(),
     )
+    app.on_cleanup.append(_end_senders)
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
     app.router.add_route("*", "/{path:.*}", answer)
     app.on_response_prepare.append(_finish_headers)
     return app
+
+
+async def _end_senders(app: web.Application) -> None:
+    await asyncio.to_thread(app[CONTENT].senders.close)
 
 
 async def _livez(_: web.Request) -> web.StreamResponse:

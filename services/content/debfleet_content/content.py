@@ -14,6 +14,7 @@ from debfleet_content.database import Reader
 from debfleet_content.guards import Guards
 from debfleet_content.listing import Listings
 from debfleet_content.resolve import Known
+from debfleet_content.sending import Senders
 
 if TYPE_CHECKING:
     from debfleet_content.through import Through
@@ -31,6 +32,7 @@ class Content:
     grace: Grace
     known: Known
     guards: Guards
+    senders: Senders
 
 
 CONTENT: web.AppKey[Content] = web.AppKey("content")

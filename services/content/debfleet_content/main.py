@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
@@ -31,6 +32,7 @@ _CONNECTIONS = 8
 _PATIENCE_SECONDS = 5.0  # that a request waits for a connection
 _THREADS = 32  # that open and read files
 _KEEP_ALIVE_SECONDS = 75.0
+_DESCRIPTORS = 65_536  # at most: a client that gets a big file takes four
 
 
 def run_content(settings: Settings) -> int:
@@ -40,6 +42,7 @@ def run_content(settings: Settings) -> int:
         ConfigError: A setting is missing, or nothing can listen at the address.
     """
     settings.need("database_url", "store_url", "secret_key")
+    _allow_descriptors()
     listening = listen(settings.metrics_address)
     begin_metrics(settings, "content")
     vitals = Vitals(
@@ -49,6 +52,14 @@ def run_content(settings: Settings) -> int:
     with MetricsPort(listening, vitals, settings):
         asyncio.run(_run(settings, vitals))
     return 0
+
+
+def _allow_descriptors() -> None:
+    """As many as we may have: by default a process begins with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(settings: Settings, vitals: Vitals) -> None:
