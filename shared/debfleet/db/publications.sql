@@ -127,7 +127,8 @@ select u.distribution, u.architecture
 
 -- name: list_releases
 -- The youngest last, which is the one that counts where a distribution has several.
-select u.distribution, u.codename, u.suite, u.version, u.origin, u.label, u.description
+select u.distribution, u.codename, u.suite, u.version, u.origin, u.label, u.description,
+       u.not_automatic, u.but_automatic_upgrades
   from repository_chunks c join content_lists l on l.id = c.list and l.kind = 8
   join releases u on u.id between id_at(c.chunk, 0) and id_at(c.chunk, chunk_size() - 1)
    and get_bit(c.bits, place_of(u.id)) = 1
