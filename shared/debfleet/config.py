@@ -178,6 +178,7 @@ class Settings:
     api_address: str = _setting("127.0.0.1:24817", "where `debfleet api` listens", _address)
     content_address: str = _setting("127.0.0.1:24816", "where `debfleet content` listens", _address)
     api_processes: int = _setting(1, "API processes of one `debfleet api`", _positive)
+    content_processes: int = _setting(1, "content processes of one `debfleet content`", _positive)
     api_threads: int = _setting(8, "requests an API process answers at once", _positive)
     work_directory: str = _setting(
         "", "for files that live as long as one job; absent: the system's temporary directory"
