@@ -9,6 +9,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -470,6 +471,54 @@ def test_what_is_no_http_gets_400_and_no_traceback(world: World) -> None:
         answer = world.site.raw(request)
         assert b" 400 " in answer.split(b"\r\n")[0]
         assert b"Traceback" not in answer
+
+
+def test_clients_that_never_end_their_requests_are_closed_and_keep_nobody_waiting(
+    world: World, settings: Settings
+) -> None:
+    with serving(settings, idle_seconds=2) as site, ExitStack() as stack:
+        host, _, port = site.address.rpartition(":")
+        slow = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            for _ in range(200)
+        ]
+        for client in slow:
+            client.sendall(b"GET /pulp/content/debian/dists/stable/Release HTTP/1.1\r\nHost: ")
+
+        assert site.get("debian/dists/stable/Release").status == 200
+        assert [client.recv(1000) for client in slow] == [b""] * 200
+
+
+def test_the_request_after_a_big_file_is_answered_on_the_same_connection(world: World) -> None:
+    get = f"GET /pulp/content/debian/{A_PATH} HTTP/1.1\r\nHost: x\r\n"
+
+    answer = world.site.raw(
+        f"{get}\r\n{get}Range: bytes=7-200006\r\n\r\n{get}Connection: close\r\n\r\n".encode()
+    )
+
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 20")[1:]]
+    whole = world.site.get(f"debian/{A_PATH}").body
+    assert len(whole) > 300_000
+    assert bodies == [whole, whole[7:200_007], whole]
+
+
+def test_the_service_stops_while_a_client_does_not_read(world: World, settings: Settings) -> None:
+    package = Pkg("big", payload_size=24 << 20)  # more than the kernel holds for it
+    publish_again(world, package)
+    path = "/pulp/content/debian/pool/main/b/big/big_1.0_amd64.deb"
+    got = b""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        client.settimeout(60)
+        with serving(replace(settings, grace_seconds=0)) as site:
+            host, _, port = site.address.rpartition(":")
+            client.connect((host, int(port)))
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            got = client.recv(1000)
+            assert got.startswith(b"HTTP/1.1 200")
+        while block := client.recv(1 << 20):
+            got += block
+    assert len(got) < 24 << 20
 
 
 # --- other layouts, verbatim, keys ----------------------------------------------------------------

@@ -179,7 +179,7 @@ def test_a_client_that_takes_nearly_nothing_is_cut(file: BinaryIO) -> None:
             await until_released(file)
             return len(await read_all(client))
 
-    with senders(piece_seconds=0.5) as sending:
+    with senders(least_seconds=0.5) as sending:
         assert asyncio.run(run(sending)) < SIZE
 
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 8
 _PATIENCE_SECONDS = 5.0  # that a request waits for a connection
 _THREADS = 32  # that open and read files
-_KEEP_ALIVE_SECONDS = 75.0
+_IDLE_SECONDS = 75.0  # that a client may take for a request, the next one too
 _PARENT_SECONDS = 1.0  # between two looks whether the parent of several processes lives
 _BACKLOG = 1024  # clients that connected and wait to be heard
 _DESCRIPTORS = 65_536  # at most: a client that gets a big file takes four
@@ -131,8 +131,14 @@ class Serving:
         settings: Settings,
         listening: socket.socket | None = None,
         vitals: Vitals | None = None,
+        *,
+        idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
-        """``listening``: the socket for clients; none: one is made for the settings' address."""
+        """``listening``: the socket for clients; none: one is made for the settings' address.
+
+        ``idle_seconds``: that a client may take for its request.
+        """
+        self._idle_seconds = idle_seconds
         self._settings = settings
         self._listening = listening
         self._vitals = vitals or Vitals({})
@@ -161,7 +167,7 @@ class Serving:
                 app,
                 access_log=None,
                 shutdown_timeout=max(settings.grace_seconds, 0.1),  # aiohttp takes 0 for no end
-                keepalive_timeout=_KEEP_ALIVE_SECONDS,
+                keepalive_timeout=self._idle_seconds,
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)

@@ -18,11 +18,10 @@ from typing import BinaryIO
 from debfleet.errors import StoreError
 
 _THREADS = 8  # turns at a time, over all clients
-_PIECE = 2 << 20  # the most that a client gets in its turn
-_PIECE_SECONDS = 300.0  # a client that takes longer for a piece is gone
-_HEADER_SECONDS = (
-    0.01  # between two looks whether the kernel took the headers; it nearly always has
-)
+_TURN = 8 << 20  # the most that a client gets at once, be it ever so quick
+_LEAST = 2 << 20  # a client that takes less than this in _LEAST_SECONDS is gone
+_LEAST_SECONDS = 300.0
+_LOOK_SECONDS = 0.01  # between two looks whether the kernel took the headers: it nearly always has
 _WRITABLE_ONCE = select.EPOLLOUT | select.EPOLLONESHOT
 _DISK_ERRORS = (errno.EIO, errno.ESTALE)  # all others are the connection's
 
@@ -30,8 +29,8 @@ _DISK_ERRORS = (errno.EIO, errno.ESTALE)  # all others are the connection's
 class Senders:
     """Threads that wait for any client that can take more, and give it a piece."""
 
-    def __init__(self, piece_seconds: float = _PIECE_SECONDS) -> None:
-        self._piece_seconds = piece_seconds
+    def __init__(self, least_seconds: float = _LEAST_SECONDS) -> None:
+        self._least_seconds = least_seconds
         self._ready = select.epoll()
         self._transfers: dict[int, _Transfer] = {}  # by the number of their socket
         self._end = os.eventfd(0)
@@ -54,14 +53,14 @@ class Senders:
         """
         transport.pause_reading()  # the next request can wait
         try:
-            async with asyncio.timeout(self._piece_seconds):
+            async with asyncio.timeout(self._least_seconds):
                 while transport.get_write_buffer_size():
-                    await asyncio.sleep(_HEADER_SECONDS)
+                    await asyncio.sleep(_LOOK_SECONDS)
             if transport.is_closing():
                 raise ConnectionResetError("the client has gone")
             transfer = self._begin(transport, file, start, count)
             try:
-                await transfer.wait(self._piece_seconds)
+                await transfer.wait(self._least_seconds)
             finally:
                 transfer.stop()
         finally:
@@ -93,7 +92,7 @@ class Senders:
                     return
                 transfer = self._transfers[number]  # nobody else's until the epoll has it again
                 try:
-                    is_over = transfer.give(_PIECE)
+                    is_over = transfer.give(_TURN)
                 except OSError as e:
                     self._finish(transfer, e)
                 else:
@@ -153,7 +152,7 @@ class _Transfer:
             os.close(self._file)
         self._loop.call_soon_threadsafe(self._say, error)
 
-    async def wait(self, piece_seconds: float) -> None:
+    async def wait(self, least_seconds: float) -> None:
         """Until all is sent.
 
         Raises:
@@ -161,8 +160,8 @@ class _Transfer:
         """
         while not self._over.done():
             left = self._left
-            await asyncio.wait({self._over}, timeout=piece_seconds)
-            if not self._over.done() and left - self._left < _PIECE:
+            await asyncio.wait({self._over}, timeout=least_seconds)
+            if not self._over.done() and left - self._left < _LEAST:
                 raise TimeoutError("the client takes nearly nothing")
         error = self._over.result()
         if error is None:
