@@ -612,6 +612,39 @@ def test_while_publications_are_switched_every_file_that_release_names_is_there_
     assert failures == []
 
 
+def test_requests_that_wait_for_the_database_go_together_and_get_each_its_own_answer(
+    world: World,
+) -> None:
+    paths = [f"dists/stable/{name}" for name in ("Release", *world.made.listed("stable"))]
+    paths += ["pool/main/b/bee/libb_1.0+x~1_amd64.deb", A_PATH, "none", "dists"]
+    wanted = paths * 4
+    alone = {path: world.site.get(f"debian/{path}") for path in paths}
+    waiting = (
+        "select count(*) as n from pg_stat_activity where datname = current_database()"
+        " and application_name = 'debfleet content' and wait_event_type = 'Lock'"
+    )
+
+    def waits() -> int:
+        with world.db.transaction() as look:
+            row = look.execute(waiting).fetchone()
+            assert row is not None
+            return int(row["n"])
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        with world.db.transaction() as tx:
+            tx.execute("lock table distributions in access exclusive mode")
+            asked = [pool.submit(world.site.get, f"debian/{path}") for path in wanted]
+            until(lambda: waits() == 2, "two statements wait")
+            gone = socket.create_connection(world.site.address.rsplit(":", 1))  # leaves meanwhile
+            gone.sendall(b"GET /pulp/content/debian/dists/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            gone.close()
+            assert waits() == 2
+        replies = [reply.result() for reply in asked]
+
+    for path, reply in zip(wanted, replies, strict=True):
+        assert (reply.status, reply.body) == (alone[path].status, alone[path].body), path
+
+
 # --- when the database fails ----------------------------------------------------------------------
 
 

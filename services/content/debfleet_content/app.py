@@ -27,6 +27,7 @@ from debfleet_content.arriving import Broken
 from debfleet_content.content import CONTENT, Content
 from debfleet_content.database import Reader
 from debfleet_content.guards import Denied, Guards
+from debfleet_content.lookups import Lookups
 from debfleet_content.paths import PREFIX, read_path
 from debfleet_content.resolve import (
     KEYRING,
@@ -67,6 +68,7 @@ def create_app(
     app[CONTENT] = Content(
         settings,
         reader,
+        Lookups(reader),
         store,
         through,
         listing.Listings(reader, db),
@@ -131,8 +133,8 @@ async def answer(request: web.Request) -> web.StreamResponse:
 
 
 async def _resolve(content: Content, parts: list[str], passed: UUID | None = None) -> Found:
-    return await content.reader.read(
-        lambda tx: resolve(tx, parts, content.grace, content.known, passed)
+    return await resolve(
+        content.lookups, content.reader, parts, content.grace, content.known, passed
     )
 
 

@@ -13,6 +13,7 @@ from debfleet.store import Store
 from debfleet_content.database import Reader
 from debfleet_content.guards import Guards
 from debfleet_content.listing import Listings
+from debfleet_content.lookups import Lookups
 from debfleet_content.resolve import Known
 from debfleet_content.sending import Senders
 
@@ -26,6 +27,7 @@ class Content:
 
     settings: Settings
     reader: Reader
+    lookups: Lookups
     store: Store
     through: Through
     listings: Listings
