@@ -1,6 +1,6 @@
 """The content service against nginx: the same files, the same machine, the same run.
 
-    .venv/bin/python bench/content.py [--big 3 --big-mib 128 --small 300 --seconds 6]
+    .venv/bin/python bench/content.py [--processes 1 --big 3 --big-mib 128 --small 300]
 
 Rounds alternate between the two servers; each is asked by the same client, which throws the bytes
 away in the kernel. Besides the ratio the servers' own CPU time is told: on a machine where client
@@ -10,6 +10,7 @@ and server share the cores it is what the ratio hangs on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import selectors
@@ -41,7 +42,7 @@ from system.publishing import distribute, get, publish
 
 _BLOCK = 1 << 20
 _NGINX = """\
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr; {user}
+daemon off; worker_processes {processes}; pid {folder}/nginx.pid; error_log stderr; {user}
 events {{ worker_connections 256; }}
 http {{
   access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
@@ -82,6 +83,7 @@ class Measured:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--processes", type=int, default=1, help="of each of the two")
     parser.add_argument("--big", type=int, default=3, help="files")
     parser.add_argument("--big-mib", type=int, default=128)
     parser.add_argument("--small", type=int, default=300, help="files of 20 KB")
@@ -199,7 +201,11 @@ def _both(args: argparse.Namespace) -> Iterator[tuple[tuple[Server, Server], lis
         packages += [Pkg(f"small-{n}", payload_size=18_000) for n in range(args.small)]
         key = SigningKey.generate()
         write_archive(folder / "archive", [Dist("sid", {"main": packages})], key=key)
-        with _debfleet(folder) as fleet, fleet.client() as api, _nginx(folder) as nginx:
+        with (
+            _debfleet(folder, args.processes) as fleet,
+            fleet.client() as api,
+            _nginx(folder, args.processes) as nginx,
+        ):
             with Upstream(folder / "archive") as upstream:
                 _, repository = add_pair(
                     api, "bench", upstream.url, distributions="sid", gpgkey=key.public
@@ -209,6 +215,8 @@ def _both(args: argparse.Namespace) -> Iterator[tuple[tuple[Server, Server], lis
             url = distribute(api, "bench", publication=publication["pulp_href"])["base_url"]
             index = get(f"{url}dists/sid/main/binary-amd64/Packages").decode()
             paths = re.findall(r"^Filename: (.+)$", index, re.MULTILINE)
+            for path in paths:
+                _share(folder / "archive" / path, folder / "store")
             ours = Server("debfleet", str(url), fleet.processes["content"].pid)
             yield (
                 (ours, nginx),
@@ -219,8 +227,15 @@ def _both(args: argparse.Namespace) -> Iterator[tuple[tuple[Server, Server], lis
         shutil.rmtree(folder)
 
 
+def _share(file: Path, store: Path) -> None:
+    """Give nginx the very file that the store has: how a file lies in memory tells in its speed."""
+    name = hashlib.sha256(file.read_bytes()).hexdigest()
+    file.unlink()
+    file.hardlink_to(store / name[:2] / name)
+
+
 @contextmanager
-def _debfleet(folder: Path) -> Iterator[Fleet]:
+def _debfleet(folder: Path, processes: int) -> Iterator[Fleet]:
     place = servers.short_folder("bench")
     try:
         postgres = servers.start_postgres(place)
@@ -229,7 +244,9 @@ def _debfleet(folder: Path) -> Iterator[Fleet]:
             migrate(url)
             (folder / "store").mkdir()
             (folder / "fleet").mkdir()
-            with running(Fleet(url, f"file://{folder}/store", folder / "fleet")) as fleet:
+            environ = {"DEBFLEET_CONTENT_PROCESSES": str(processes)}
+            made = Fleet(url, f"file://{folder}/store", folder / "fleet", environ=environ)
+            with running(made) as fleet:
                 fleet.start_content()
                 yield fleet.start()
         finally:
@@ -239,13 +256,15 @@ def _debfleet(folder: Path) -> Iterator[Fleet]:
 
 
 @contextmanager
-def _nginx(folder: Path) -> Iterator[Server]:
+def _nginx(folder: Path, processes: int) -> Iterator[Server]:
     address = free_address()
     place = folder / "nginx"
     place.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
     (place / "nginx.conf").write_text(
-        _NGINX.format(folder=place, address=address, root=folder / "archive", user=user)
+        _NGINX.format(
+            folder=place, address=address, root=folder / "archive", user=user, processes=processes
+        )
     )
     command = ["/usr/sbin/nginx", "-c", str(place / "nginx.conf"), "-e", "stderr"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

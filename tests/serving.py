@@ -72,8 +72,8 @@ class Site:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Site]:
-    """A content service until the end of the block."""
+def serving(settings: Settings, **values: float) -> Iterator[Site]:
+    """A content service until the end of the block; ``values`` as ``Serving`` has them."""
     loop = asyncio.new_event_loop()
     started = threading.Event()
     stop = asyncio.Event()
@@ -81,7 +81,7 @@ def serving(settings: Settings) -> Iterator[Site]:
     failures: list[BaseException] = []
 
     async def serve() -> None:
-        async with Serving(settings) as running:
+        async with Serving(settings, **values) as running:
             addresses.append(running.address)
             started.set()
             await stop.wait()

@@ -180,6 +180,7 @@ class Settings:
     api_processes: int = _setting(
         0, "API processes of one `debfleet api`; 0: one, or under `up` one a core up to 4", _natural
     )
+    content_processes: int = _setting(1, "content processes of one `debfleet content`", _positive)
     api_threads: int = _setting(8, "requests an API process answers at once", _positive)
     work_directory: str = _setting(
         "", "for files that live as long as one job; absent: the system's temporary directory"

@@ -9,6 +9,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -472,6 +473,54 @@ def test_what_is_no_http_gets_400_and_no_traceback(world: World) -> None:
         assert b"Traceback" not in answer
 
 
+def test_clients_that_never_end_their_requests_are_closed_and_keep_nobody_waiting(
+    world: World, settings: Settings
+) -> None:
+    with serving(settings, idle_seconds=2) as site, ExitStack() as stack:
+        host, _, port = site.address.rpartition(":")
+        slow = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            for _ in range(200)
+        ]
+        for client in slow:
+            client.sendall(b"GET /pulp/content/debian/dists/stable/Release HTTP/1.1\r\nHost: ")
+
+        assert site.get("debian/dists/stable/Release").status == 200
+        assert [client.recv(1000) for client in slow] == [b""] * 200
+
+
+def test_the_request_after_a_big_file_is_answered_on_the_same_connection(world: World) -> None:
+    get = f"GET /pulp/content/debian/{A_PATH} HTTP/1.1\r\nHost: x\r\n"
+
+    answer = world.site.raw(
+        f"{get}\r\n{get}Range: bytes=7-200006\r\n\r\n{get}Connection: close\r\n\r\n".encode()
+    )
+
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 20")[1:]]
+    whole = world.site.get(f"debian/{A_PATH}").body
+    assert len(whole) > 300_000
+    assert bodies == [whole, whole[7:200_007], whole]
+
+
+def test_the_service_stops_while_a_client_does_not_read(world: World, settings: Settings) -> None:
+    package = Pkg("big", payload_size=24 << 20)  # more than the kernel holds for it
+    publish_again(world, package)
+    path = "/pulp/content/debian/pool/main/b/big/big_1.0_amd64.deb"
+    got = b""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        client.settimeout(60)
+        with serving(replace(settings, grace_seconds=0)) as site:
+            host, _, port = site.address.rpartition(":")
+            client.connect((host, int(port)))
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            got = client.recv(1000)
+            assert got.startswith(b"HTTP/1.1 200")
+        while block := client.recv(1 << 20):
+            got += block
+    assert len(got) < 24 << 20
+
+
 # --- other layouts, verbatim, keys ----------------------------------------------------------------
 
 
@@ -561,6 +610,39 @@ def test_while_publications_are_switched_every_file_that_release_names_is_there_
         reader.result()
 
     assert failures == []
+
+
+def test_requests_that_wait_for_the_database_go_together_and_get_each_its_own_answer(
+    world: World,
+) -> None:
+    paths = [f"dists/stable/{name}" for name in ("Release", *world.made.listed("stable"))]
+    paths += ["pool/main/b/bee/libb_1.0+x~1_amd64.deb", A_PATH, "none", "dists"]
+    wanted = paths * 4
+    alone = {path: world.site.get(f"debian/{path}") for path in paths}
+    waiting = (
+        "select count(*) as n from pg_stat_activity where datname = current_database()"
+        " and application_name = 'debfleet content' and wait_event_type = 'Lock'"
+    )
+
+    def waits() -> int:
+        with world.db.transaction() as look:
+            row = look.execute(waiting).fetchone()
+            assert row is not None
+            return int(row["n"])
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        with world.db.transaction() as tx:
+            tx.execute("lock table distributions in access exclusive mode")
+            asked = [pool.submit(world.site.get, f"debian/{path}") for path in wanted]
+            until(lambda: waits() == 2, "two statements wait")
+            gone = socket.create_connection(world.site.address.rsplit(":", 1))  # leaves meanwhile
+            gone.sendall(b"GET /pulp/content/debian/dists/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            gone.close()
+            assert waits() == 2
+        replies = [reply.result() for reply in asked]
+
+    for path, reply in zip(wanted, replies, strict=True):
+        assert (reply.status, reply.body) == (alone[path].status, alone[path].body), path
 
 
 # --- when the database fails ----------------------------------------------------------------------

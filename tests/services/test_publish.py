@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ LIBB = Pkg("libb", "2:1.0", fields={"Source": "bee (1.0)"})
 C = Pkg("c", architecture="all")
 D = Pkg("d", architecture="arm64")
 E = Pkg("e")
+PINS = {"NotAutomatic": "yes", "ButAutomaticUpgrades": "yes"}
+LATE = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -195,6 +198,31 @@ def test_without_upstream_s_fields_a_release_file_is_the_repository_s(
     )
     assert release["Description"] == "Our own\n .\n copy"
     assert not release.keys() & {"Label", "Version"}
+
+
+def test_what_holds_apt_back_from_a_suite_is_upstream_s(flow: Flow, upstream: Upstream) -> None:
+    sync(flow, upstream, stable(fields=PINS, all_packages="both", valid_until=LATE))
+
+    release = publish(flow).release("stable")
+    without = publish(flow, publish_upstream_release_fields=False).release("stable")
+
+    assert {name: release.get(name) for name in PINS} == PINS
+    assert not without.keys() & PINS.keys()
+    # It is our own that is signed: packages for `all` are listed once, and it does not expire.
+    assert not release.keys() & {"No-Support-for-Architecture-all", "Valid-Until"}
+
+
+def test_a_release_that_begins_to_hold_apt_back_replaces_the_one_that_did_not(
+    flow: Flow, upstream: Upstream
+) -> None:
+    sync(flow, upstream, stable())
+    assert not publish(flow).release("stable").keys() & PINS.keys()
+
+    sync(flow, upstream, stable(fields=PINS))
+    assert publish(flow).release("stable").keys() >= PINS.keys()
+
+    sync(flow, upstream, stable())
+    assert not publish(flow).release("stable").keys() & PINS.keys()
 
 
 def test_a_simple_publication_holds_every_package_in_one_component(

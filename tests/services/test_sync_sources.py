@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -518,6 +519,44 @@ def test_repair_brings_back_a_file_of_a_source_package(
 # --- publish and serve ---------------------------------------------------------------------------
 
 
+TARBALL = "pool/main/f/foo/foo_2.0.orig.tar.gz"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        None,  # both at once
+        stable([FOO]),
+        stable([], [Pkg("a", path=TARBALL)]),
+    ],
+)
+def test_a_package_and_a_source_s_file_at_one_path_fail(
+    flow: Flow, write: Write, upstream: Upstream, first: Dist | None
+) -> None:
+    if first is not None:
+        synced(flow, upstream, write(first), policy="on_demand")
+    held = flow.counts()
+
+    error = failed(
+        flow, upstream, write(stable([FOO], [Pkg("a", path=TARBALL)])), policy="on_demand"
+    )
+
+    assert f"[PLP0022] Cannot create repository version. Path is duplicated: {TARBALL}." in error
+    assert flow.counts() == held
+
+
+def test_a_file_of_the_installer_and_a_source_s_file_at_one_path_fail(
+    flow: Flow, write: Write, upstream: Upstream
+) -> None:
+    place = "main/installer-amd64/current/images"
+    source = Source("foo", "1.0", directory=f"dists/stable/{place}")
+    archive = write(stable([source], installer={place: {"foo_1.0.dsc": b"another"}}))
+
+    error = failed(flow, upstream, archive, policy="on_demand", sync_installer=True)
+
+    assert f"Path is duplicated: dists/stable/{place}/foo_1.0.dsc." in error
+
+
 def sources_of(files: dict[str, bytes], path: str) -> dict[str, str]:
     """Directory by source package."""
     found = {}
@@ -595,6 +634,27 @@ def test_sources_with_other_bytes_under_one_name_get_directories_of_their_own(
     with serving(settings) as site:
         bodies = [site.get(f"debian/{place}/foo_2.0.orig.tar.gz").body for place in places]
     assert bodies == [bytes(1), bytes(2)]
+
+
+def test_a_package_named_like_a_source_s_file_shares_no_path_with_it(
+    flow: Flow, write: Write, upstream: Upstream, settings: Any
+) -> None:
+    tarball = "foo_2.0.orig.tar.gz"
+    archive = write(stable([FOO], [Pkg("foo", path=f"odd/{tarball}")]))
+    synced(flow, upstream, archive)
+
+    made = publish(flow)
+
+    add_distribution(flow.db, "debian", publication=made.publication.id)
+    text = made.files["dists/stable/main/binary-amd64/Packages"].decode()
+    filename = re.findall(r"^Filename: (.+)$", text, re.MULTILINE)[0]
+    place = sources_of(made.files, "dists/stable/main/source/Sources")["foo"]
+    with serving(settings) as site:
+        assert (
+            site.get(f"debian/{filename}").body == (archive.folder / "odd" / tarball).read_bytes()
+        )
+        for path, body in archive.source_files.items():
+            assert site.get(f"debian/{place}/{path.rpartition('/')[2]}").body == body
 
 
 @pytest.mark.parametrize("dist", ["stable", "./"])

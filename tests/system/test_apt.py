@@ -178,6 +178,28 @@ def test_apt_installs_from_dists_and_components_with_slashes(
     assert_installs(client, archive)
 
 
+def test_apt_is_held_back_from_experimental_and_backports_as_upstream_says(
+    house: House, client: AptClient, upstream: Upstream, tmp_path: Path
+) -> None:
+    pins = {"NotAutomatic": "yes", "ButAutomaticUpgrades": "yes"}
+    write(
+        tmp_path,
+        Dist("sid", {"main": [Pkg("app", "1")]}),
+        Dist("backports", {"main": [Pkg("app", "2")]}, fields=pins),
+        Dist("experimental", {"main": [Pkg("app", "3")]}, fields={"NotAutomatic": "yes"}),
+    )
+    dists = "sid backports experimental"
+    base = house.published("pins", house.synced("pins", upstream, dists))
+    client.add_source("ours", base, dists, "main", key=house.key)
+
+    clean_update(client)
+
+    policy = client.run("apt-cache", "policy", "app").text
+    offers = re.findall(r"^ +(?:\*\*\* )?(\d+) (\d+)\n", policy, re.MULTILINE)
+    assert offers == [("3", "1"), ("2", "100"), ("1", "500")], policy
+    assert "Candidate: 1\n" in policy
+
+
 @pytest.mark.parametrize(
     ("dist", "components"), [("bookworm", "main"), ("./", ""), ("stable/", "")]
 )

@@ -22,6 +22,8 @@ Codename: bookworm
 Changelogs: https://example.org/@CHANGEPATH@_changelog
 Date: Sat, 10 Feb 2024 11:07:25 UTC
 Valid-Until: Sat, 17 Feb 2024 11:07:25 +0000
+NotAutomatic: yes
+ButAutomaticUpgrades: yes
 Acquire-By-Hash: yes
 No-Support-for-Architecture-all: Packages
 Architectures: all amd64 arm64
@@ -50,6 +52,7 @@ def test_a_release_is_read() -> None:
     assert release.valid_until == datetime(2024, 2, 17, 11, 7, 25, tzinfo=UTC)
     assert release.acquire_by_hash is True
     assert release.no_support_for_architecture_all == "Packages"
+    assert (release.not_automatic, release.but_automatic_upgrades) == ("yes", "yes")
     assert release.lists_sha256
 
 
@@ -70,6 +73,7 @@ def test_what_is_absent_is_none_or_empty() -> None:
     assert (release.codename, release.suite) == ("", "")
     assert (release.version, release.origin, release.label) == (None, None, None)
     assert (release.components, release.architectures) == (None, None)
+    assert (release.not_automatic, release.but_automatic_upgrades) == (None, None)
     assert (release.components_text, release.architectures_text) == ("", "")
     assert (release.date, release.valid_until) == (None, None)
     assert release.acquire_by_hash is False

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from debfleet.db.served import File
 from debfleet.errors import NotFound
 from debfleet.store import Store
+from debfleet_content.content import CONTENT
 from debfleet_content.ranges import (
     Unsatisfiable,
     Validators,
@@ -29,7 +30,7 @@ _TYPES = {
     ".asc": "application/pgp-keys",
 }
 SMALL = 64 << 10  # read whole and sent with the headers
-_PIECE = 2 << 20  # sent at a time
+_PIECE = 2 << 20  # read from a bucket at a time
 _PIECE_SECONDS = 300.0  # a client that takes longer for a piece is gone
 
 
@@ -114,16 +115,10 @@ class LocalFile:
         self, request: web.Request, response: web.StreamResponse, start: int, count: int
     ) -> None:
         """See ``Body``."""
-        loop = asyncio.get_running_loop()
-        while count:
-            transport = request.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError("the client has gone")
-            async with asyncio.timeout(_PIECE_SECONDS):
-                sent = await loop.sendfile(transport, self._file, start, min(count, _PIECE))
-            if not sent:
-                raise ConnectionResetError("the file is shorter than it was")
-            start, count = start + sent, count - sent
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        await request.app[CONTENT].senders.send(transport, self._file, start, count)
 
     async def close(self) -> None:
         """See ``Body``."""

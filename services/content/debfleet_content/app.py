@@ -27,6 +27,7 @@ from debfleet_content.arriving import Broken
 from debfleet_content.content import CONTENT, Content
 from debfleet_content.database import Reader
 from debfleet_content.guards import Denied, Guards
+from debfleet_content.lookups import Lookups
 from debfleet_content.paths import PREFIX, read_path
 from debfleet_content.resolve import (
     KEYRING,
@@ -41,6 +42,7 @@ from debfleet_content.resolve import (
     Moved,
     resolve,
 )
+from debfleet_content.sending import Senders
 from debfleet_content.through import Through
 
 log = logging.getLogger(__name__)
@@ -66,18 +68,25 @@ def create_app(
     app[CONTENT] = Content(
         settings,
         reader,
+        Lookups(reader),
         store,
         through,
         listing.Listings(reader, db),
         grace,
         Known(),
         Guards(db, Passwords()),
+        Senders(),
     )
+    app.on_cleanup.append(_end_senders)
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
     app.router.add_route("*", "/{path:.*}", answer)
     app.on_response_prepare.append(_finish_headers)
     return app
+
+
+async def _end_senders(app: web.Application) -> None:
+    await asyncio.to_thread(app[CONTENT].senders.close)
 
 
 async def _livez(_: web.Request) -> web.StreamResponse:
@@ -124,8 +133,8 @@ async def answer(request: web.Request) -> web.StreamResponse:
 
 
 async def _resolve(content: Content, parts: list[str], passed: UUID | None = None) -> Found:
-    return await content.reader.read(
-        lambda tx: resolve(tx, parts, content.grace, content.known, passed)
+    return await resolve(
+        content.lookups, content.reader, parts, content.grace, content.known, passed
     )
 
 

@@ -13,7 +13,9 @@ from debfleet.store import Store
 from debfleet_content.database import Reader
 from debfleet_content.guards import Guards
 from debfleet_content.listing import Listings
+from debfleet_content.lookups import Lookups
 from debfleet_content.resolve import Known
+from debfleet_content.sending import Senders
 
 if TYPE_CHECKING:
     from debfleet_content.through import Through
@@ -25,12 +27,14 @@ class Content:
 
     settings: Settings
     reader: Reader
+    lookups: Lookups
     store: Store
     through: Through
     listings: Listings
     grace: Grace
     known: Known
     guards: Guards
+    senders: Senders
 
 
 CONTENT: web.AppKey[Content] = web.AppKey("content")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 
 _ONE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE | re.ASCII)
 _SEVERAL = re.compile(r"\s*bytes\s*=[\d\s,-]*,[\d\s,-]*", re.IGNORECASE | re.ASCII)
@@ -27,6 +28,7 @@ class Unsatisfiable(ValueError):
     """The range begins behind the end, or is none."""
 
 
+@lru_cache(1024)
 def http_date(moment: datetime) -> str:
     """A moment as headers say it, to the second before it."""
     return format_datetime(moment.astimezone(UTC).replace(microsecond=0), usegmt=True)

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from debfleet.db import served
-from debfleet.db.served import AsyncTx, File, Grace, Target
+from debfleet.db.served import AsyncTx, File, Grace, Target, Wanted
+from debfleet_content.database import Reader
+from debfleet_content.lookups import Lookups
 
 _BY_HASH = re.compile(r"((?:.*/)?)by-hash/(SHA256|SHA512|SHA1|MD5Sum)/([0-9a-f]{32,128})")
 _DISTS = "dists/"
@@ -113,7 +115,12 @@ def checkpoint_moment(name: str) -> datetime | None:
 
 
 async def resolve(
-    tx: AsyncTx, parts: list[str], grace: Grace, known: Known, passed: UUID | None = None
+    lookups: Lookups,
+    reader: Reader,
+    parts: list[str],
+    grace: Grace,
+    known: Known,
+    passed: UUID | None = None,
 ) -> Found:
     """What a path stands for. A folder is not looked into: it may turn out to be empty.
 
@@ -122,20 +129,23 @@ async def resolve(
         passed: The guard that let this request through.
     """
     path = "/".join(parts)
-    bases = ["/".join(parts[: n + 1]) for n in range(min(len(parts), _DEEPEST_BASE))]
-    target = await served.find_target(tx, path, bases) if parts else None
+    wanted = Wanted(path, min(len(parts), _DEEPEST_BASE))
+    target = await lookups.find_target(wanted) if parts else None
     if target is None:
         return BaseFolder(path)
     if target.content_guard is not None and target.content_guard != passed:
         return Guarded(target.content_guard)
     inner = path[len(target.base_path) + 1 :]
     if target.checkpoint:
-        return await _resolve_checkpoint(tx, target, inner, grace, known)
+        return await reader.read(lambda tx: _resolve_checkpoint(tx, target, inner, grace, known))
     if target.file is not None:
         return target.file
     if target.publication is None:
         return Missing() if target.has_target else Missing(NO_TARGET)
-    return await _resolve_inner(tx, target, inner, grace, known)
+    file = known.find(target, inner)
+    if file is not None:
+        return file
+    return await reader.read(lambda tx: _resolve_inner(tx, target, inner, grace, known))
 
 
 async def _resolve_checkpoint(

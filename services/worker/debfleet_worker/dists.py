@@ -102,7 +102,10 @@ def release_fields(
     if release is not None:
         names: tuple[str, ...] = ("codename", "suite")
         if publication.options["publish_upstream_release_fields"]:
-            names = ("origin", "label", "suite", "version", "codename", "description")
+            names = (
+                *("origin", "label", "suite", "version", "codename", "description"),
+                *("not_automatic", "but_automatic_upgrades"),
+            )
         says |= {name: release[name] for name in names}
     if not (says["codename"] or says["suite"]):
         says["codename"] = dist.name  # else apt warns of a distribution in conflict with its name

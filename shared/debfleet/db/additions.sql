@@ -17,14 +17,14 @@ update packages set last_wanted = now() where digest = %(digest)s returning id
 insert into releases (codename, suite, distribution, version, origin, label, description)
 select %(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s
  where not exists (select from releases
-   where texts_key(codename, suite, distribution, version, origin, label, description)
-       = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s))
+   where texts_key(codename, suite, distribution, version, origin, label, description, not_automatic, but_automatic_upgrades)
+       = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s, null, null))
     on conflict do nothing
 
 -- name: find_release
 update releases set last_wanted = now()
- where texts_key(codename, suite, distribution, version, origin, label, description)
-     = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s)
+ where texts_key(codename, suite, distribution, version, origin, label, description, not_automatic, but_automatic_upgrades)
+     = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s, null, null)
 returning id
 
 -- name: add_release_architecture

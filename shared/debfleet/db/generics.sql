@@ -95,7 +95,7 @@ olds as materialized (
 select list, chunk_of(id), bit_or(one_bit(id)) from olds group by 1, 2;
 
 -- name: find_path_clashes
--- Files of the new version at the path of another one, or of a package.
+-- Files of the new version at the path of another one, of a package, or of a source package's file.
 with ids as materialized (
   select id_at(r.chunk, place) as id
     from result r join content_lists l on l.id = r.list and l.kind = 3
@@ -105,7 +105,13 @@ others as materialized (
   select g.relative_path, p.id, p.kind
     from ids join generic_contents g using (id)
    cross join lateral (select id, kind, sha256 from packages where relative_path = g.relative_path offset 0) p
-   where p.sha256 <> g.sha256)
+   where p.sha256 <> g.sha256
+  union all
+  select g.relative_path, f.unit, 12
+    from ids join generic_contents g using (id)
+   cross join lateral (select unit, sha256, path from unit_files
+                        where kind = 12 and file_name(path) = file_name(g.relative_path) offset 0) f
+   where f.path = g.relative_path and f.sha256 <> g.sha256)
 select count(*) as count, (array_agg(path order by path))[1:10] as examples
   from (select g.relative_path as path from ids join generic_contents g using (id)
          group by 1 having count(*) > 1

@@ -120,6 +120,8 @@ def add_release_units(
         "origin": release.origin,
         "label": release.label,
         "description": release.description,
+        "not_automatic": release.not_automatic,
+        "but_automatic_upgrades": release.but_automatic_upgrades,
         "components": release.components_text,
         "architectures": release.architectures_text,
         "directory": directory,

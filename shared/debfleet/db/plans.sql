@@ -37,17 +37,21 @@ select h.kind, u.id, u.directory, u.relative_path, u.index_digest
   from held h join installer_file_indices u using (id) where h.kind = 7;
 
 -- name: add_release
-insert into releases (codename, suite, distribution, version, origin, label, description)
-select %(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s
+insert into releases (codename, suite, distribution, version, origin, label, description,
+                      not_automatic, but_automatic_upgrades)
+select %(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s,
+       %(not_automatic)s, %(but_automatic_upgrades)s
  where not exists (select from releases
-   where texts_key(codename, suite, distribution, version, origin, label, description)
-       = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s))
+   where texts_key(codename, suite, distribution, version, origin, label, description, not_automatic, but_automatic_upgrades)
+       = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s,
+                   %(not_automatic)s, %(but_automatic_upgrades)s))
     on conflict do nothing;
 
 -- name: find_release
 update releases set last_wanted = now()
- where texts_key(codename, suite, distribution, version, origin, label, description)
-     = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s)
+ where texts_key(codename, suite, distribution, version, origin, label, description, not_automatic, but_automatic_upgrades)
+     = texts_key(%(codename)s, %(suite)s, %(distribution)s, %(version)s, %(origin)s, %(label)s, %(description)s,
+                 %(not_automatic)s, %(but_automatic_upgrades)s)
 returning id;
 
 -- name: add_release_file

@@ -272,8 +272,9 @@ def add_digest_paths(tx: Tx, publication: Publication) -> int:
         "structured": publication.structured,
         "simple": publication.simple,
     }
-    sources = tx.execute(_Q["add_digest_sources"], values).rowcount
-    return tx.execute(_Q["add_digest_paths"], values).rowcount + sources
+    row = tx.execute(_Q["add_digest_paths"], values).fetchone()
+    assert row is not None
+    return int(row["count"])
 
 
 @dataclass(frozen=True, slots=True)

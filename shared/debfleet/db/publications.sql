@@ -127,7 +127,8 @@ select u.distribution, u.architecture
 
 -- name: list_releases
 -- The youngest last, which is the one that counts where a distribution has several.
-select u.distribution, u.codename, u.suite, u.version, u.origin, u.label, u.description
+select u.distribution, u.codename, u.suite, u.version, u.origin, u.label, u.description,
+       u.not_automatic, u.but_automatic_upgrades
   from repository_chunks c join content_lists l on l.id = c.list and l.kind = 8
   join releases u on u.id between id_at(c.chunk, 0) and id_at(c.chunk, chunk_size() - 1)
    and get_bit(c.bits, place_of(u.id)) = 1
@@ -186,60 +187,40 @@ with ids as materialized (
 select p.architecture, count(*) as count from ids join packages p using (id) group by 1 order by 1
 
 -- name: add_digest_paths
--- Packages of one component, or of the whole version where it is simple, whose file's name another
--- file has as well, so that they may want one path of the pool. (Whether their sources differ is not
--- looked at: that happens hardly ever, and a path by digest is as good.)
-insert into digest_paths (publication, package)
+-- Packages and source packages of one component, or of the whole version where it is simple, with a
+-- file whose name a file of other bytes has as well, so that both may want one path of the pool.
+-- (Whether their sources differ is not looked at: that happens hardly ever, and a path by digest is
+-- as good.)
 with held as materialized (
   select c.list, c.chunk, c.bits from repository_chunks c
    where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)),
 sets as materialized (
-  select rc.component as place, h.chunk, bit_or(h.bits) as bits
-    from held h join content_lists l on l.id = h.list and l.kind in (11, 14)
-    join release_components rc on rc.id = l.release_component
-   where %(structured)s group by 1, 2
-  union all
-  select '', h.chunk, h.bits from held h join content_lists l on l.id = h.list and l.kind = 1
-   where %(simple)s),
+  select coalesce(rc.component, '') as place, l.kind in (12, 13) as is_source, h.chunk, bit_or(h.bits) as bits
+    from held h join content_lists l on l.id = h.list
+    left join release_components rc on rc.id = l.release_component and l.kind in (11, 13, 14)
+   where %(structured)s and l.kind in (11, 13, 14) or %(simple)s and l.kind in (1, 12)
+   group by 1, 2, 3),
 ids as materialized (
-  select place, id_at(chunk, n) as id from sets, generate_series(0, chunk_size() - 1) n
+  select place, is_source, id_at(chunk, n) as id from sets, generate_series(0, chunk_size() - 1) n
    where get_bit(bits, n) = 1),
 files as materialized (
-  select i.place, p.id, p.sha256, file_name(p.relative_path) as file
-    from ids i join packages p using (id)),
-shared as materialized (
-  select place, file from files group by 1, 2
-  having count(*) > 1 and min(encode(sha256, 'hex')) <> max(encode(sha256, 'hex')))
-select distinct %(publication)s::int, f.id
-  from shared s join files f using (place, file)
-on conflict do nothing
-
--- name: add_digest_sources
--- The same of source packages: those of one place that have a file of one name and other bytes.
-insert into digest_sources (publication, source_package)
-with held as materialized (
-  select c.list, c.chunk, c.bits from repository_chunks c
-   where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)),
-sets as materialized (
-  select rc.component as place, h.chunk, bit_or(h.bits) as bits
-    from held h join content_lists l on l.id = h.list and l.kind = 13
-    join release_components rc on rc.id = l.release_component
-   where %(structured)s group by 1, 2
+  select i.place, i.is_source, p.id, p.sha256, file_name(p.relative_path) as file
+    from ids i join packages p using (id) where not i.is_source
   union all
-  select '', h.chunk, h.bits from held h join content_lists l on l.id = h.list and l.kind = 12
-   where %(simple)s),
-ids as materialized (
-  select place, id_at(chunk, n) as id from sets, generate_series(0, chunk_size() - 1) n
-   where get_bit(bits, n) = 1),
-files as materialized (
-  select i.place, i.id, f.sha256, file_name(f.path) as file
-    from ids i join unit_files f on f.kind = 12 and f.unit = i.id),
+  select i.place, i.is_source, i.id, f.sha256, file_name(f.path)
+    from ids i join unit_files f on f.kind = 12 and f.unit = i.id where i.is_source),
 shared as materialized (
   select place, file from files group by 1, 2
-  having count(*) > 1 and min(encode(sha256, 'hex')) <> max(encode(sha256, 'hex')))
-select distinct %(publication)s::int, f.id
-  from shared s join files f using (place, file)
-on conflict do nothing
+  having count(*) > 1 and min(encode(sha256, 'hex')) <> max(encode(sha256, 'hex'))),
+sharing as materialized (
+  select distinct f.is_source, f.id from shared s join files f using (place, file)),
+of_packages as (
+  insert into digest_paths (publication, package)
+  select %(publication)s::int, id from sharing where not is_source on conflict do nothing),
+of_sources as (
+  insert into digest_sources (publication, source_package)
+  select %(publication)s::int, id from sharing where is_source on conflict do nothing)
+select count(*) as count from sharing
 
 -- name: copy_source_index
 -- The source packages of one index, in the order of the file: those linked to some components (of

@@ -6,6 +6,7 @@ each statement its own transaction; what reads a whole version is for a thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import LiteralString
@@ -62,6 +63,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A path that a client asks for."""
+
+    path: str  # the whole, without slashes at its ends
+    deepest_base: int  # of how many of its parts a base path may be made
+
+
+@dataclass(frozen=True, slots=True)
 class Grace:
     """How long files of earlier publications of a distribution are served."""
 
@@ -69,16 +78,15 @@ class Grace:
     switches: int  # and at least so many publications back
 
 
-async def find_target(tx: AsyncTx, path: str, bases: list[str]) -> Target | None:
-    """The distribution whose base path is one of ``bases``, and the file that publish wrote there.
+async def find_targets(tx: AsyncTx, wanted: Sequence[Wanted]) -> list[Target | None]:
+    """For each path its distribution, and the file that publish wrote there; in their order."""
+    values = {"paths": [w.path for w in wanted], "depths": [w.deepest_base for w in wanted]}
+    rows = await (await tx.execute(_q["find_distributions"], values)).fetchall()
+    return [_target(row, one.path) for row, one in zip(rows, wanted, strict=True)]
 
-    Args:
-        path: The whole path, without slashes at its ends.
-        bases: The folders that lead to it, and itself.
-    """
-    found = await tx.execute(_q["find_distribution"], {"path": path, "bases": bases})
-    row = await found.fetchone()
-    if row is None:
+
+def _target(row: DictRow, path: str) -> Target | None:
+    if row["id"] is None:
         return None
     file = None
     if row["sha256"] is not None:

@@ -3,11 +3,14 @@
 -- Kinds (debfleet.model.Kind): 1 package, 11 link of a package to a component, 2 and 14 the same of the
 -- installer, 12 and 13 of source packages.
 
--- name: find_distribution
--- The distribution of a path, what it serves now, and the published file at the path if there is one.
--- No row: the path lies below no base path. is_fresh: switched so lately that another switch may
--- carry the same second.
-select * from find_served(%(path)s, %(bases)s)
+-- name: find_distributions
+-- For each path in order: its distribution, what that serves now, and the published file at the path
+-- if there is one. id null: the path lies below no base path. is_fresh: switched so lately that
+-- another switch may carry the same second.
+select f.* from unnest(%(paths)s::text[], %(depths)s::int[]) with ordinality as w (path, depth, n)
+  left join lateral find_served(w.path, array(
+    select array_to_string((string_to_array(w.path, '/'))[:d], '/') from generate_series(1, w.depth) d)) f on true
+ order by w.n
 
 -- name: find_by_hash_sha256
 -- An index by its digest beside its name, in what is served now or was lately; the newest first.

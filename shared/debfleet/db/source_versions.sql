@@ -71,7 +71,8 @@ select l.id, chunk_of(r.id), bit_or(one_bit(r.id))
  group by 1, 2;
 
 -- name: find_path_clashes
--- Files of fresh source packages at the path of another file of the new version's source packages.
+-- Files of fresh source packages at the path of another file of the new version's source packages;
+-- and where one of the two is a package, whichever of them is fresh.
 with mine as materialized (
   select f.path, f.sha256 from fresh_sources s join unit_files f on f.kind = 12 and f.unit = s.id),
 others as materialized (
@@ -79,10 +80,27 @@ others as materialized (
     from mine m
    cross join lateral (select unit, sha256, path from unit_files
                         where kind = 12 and file_name(path) = file_name(m.path) offset 0) f
-   where f.path = m.path and f.sha256 <> m.sha256)
+   where f.path = m.path and f.sha256 <> m.sha256
+  union
+  select p.relative_path, f.unit
+    from fresh p
+   cross join lateral (select unit, sha256, path from unit_files
+                        where kind = 12 and file_name(path) = file_name(p.relative_path) offset 0) f
+   where f.path = p.relative_path and f.sha256 <> p.sha256
+     and exists (select from result r join content_lists l on l.id = r.list where l.kind = 12)),
+packages_there as materialized (
+  select m.path, p.id
+    from mine m
+   cross join lateral (select id, sha256 from packages where relative_path = m.path offset 0) p
+   where p.sha256 <> m.sha256)
 select count(*) as count, (array_agg(path order by path))[1:10] as examples
-  from (select distinct o.path
+  from (select o.path
           from others o
           join content_lists l on l.kind = 12
           join result r on r.list = l.id and r.chunk = chunk_of(o.unit) and get_bit(r.bits, place_of(o.unit)) = 1
+        union
+        select p.path
+          from packages_there p
+          join content_lists l on l.kind in (1, 2)
+          join result r on r.list = l.id and r.chunk = chunk_of(p.id) and get_bit(r.bits, place_of(p.id)) = 1
        ) clashes;

@@ -128,6 +128,8 @@ class ReleaseFields:
     version: str | None = None
     codename: str | None = None
     description: str | None = None
+    not_automatic: str | None = None
+    but_automatic_upgrades: str | None = None
     digests: tuple[str, ...] = field(default=("sha256", "sha512"))  # which lists it has
 
 
@@ -147,6 +149,8 @@ def render_release(fields: ReleaseFields, files: Iterable[PublishedFile], date: 
         ("Architectures", " ".join(fields.architectures)),
         ("Components", " ".join(fields.components)),
         ("Description", fields.description),
+        ("NotAutomatic", fields.not_automatic),
+        ("ButAutomaticUpgrades", fields.but_automatic_upgrades),
         ("Acquire-By-Hash", "yes"),
     )
     lines = [*_said(said)]

@@ -55,6 +55,8 @@ class Release:
     files: dict[str, SignedFile]  # by path
     lists_sha256: bool  # it has that table, be it empty
     others: dict[str, OtherFile] = field(default_factory=dict)  # by path, where it has not
+    not_automatic: str | None = None  # apt installs nothing of it unless asked to
+    but_automatic_upgrades: str | None = None  # nor upgrades what was, without this
 
 
 def parse_release(text: bytes, *, permissive: bool = False) -> Release:
@@ -89,6 +91,8 @@ def parse_release(text: bytes, *, permissive: bool = False) -> Release:
         files=_signed_files(fields.get("SHA256", "")),
         lists_sha256="SHA256" in fields,
         others={} if "SHA256" in fields else _other_files(fields),
+        not_automatic=fields.get("NotAutomatic"),
+        but_automatic_upgrades=fields.get("ButAutomaticUpgrades"),
     )
 
 
