@@ -3,7 +3,7 @@
 -- name: list_sources
 -- Where a file is offered: by each remote, at the path that its newest index says. Those that gave
 -- wrong bytes lately are left out; those whose files are kept come first. The size of generic content
--- is a hint.
+-- is a hint. What a repository has yet to see comes from the remote that listed it there, or not at all.
 select found.remote, found.path, r.policy
   from (select distinct on (o.remote) o.remote, p.path, o.index
           from (select kind, id, relative_path as path from packages where sha256 = %(sha256)s and size = %(size)s
@@ -17,6 +17,8 @@ select found.remote, found.path, r.policy
   join remotes r on r.id = found.remote
  where not exists (select from refused_sources x
                     where x.sha256 = %(sha256)s and x.remote = r.id and x.until > clock_timestamp())
+   and not exists (select from unseen_files x
+                    where x.repository = %(unseen_in)s and x.sha256 = %(sha256)s and x.remote is distinct from r.id)
  order by r.policy = 'streamed', found.index desc
 
 -- name: is_stored

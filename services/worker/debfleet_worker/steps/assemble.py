@@ -9,7 +9,17 @@ from __future__ import annotations
 import logging
 
 from debfleet import reports
-from debfleet.db import generics, guards, jobs, plans, repositories, tasks, units, versions
+from debfleet.db import (
+    generics,
+    guards,
+    jobs,
+    plans,
+    repositories,
+    seen_files,
+    tasks,
+    units,
+    versions,
+)
 from debfleet.db.connect import Tx
 from debfleet.guards import MISSING_FILES, guard_level
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
@@ -57,6 +67,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         without_refused=not keeps_missing,
     )
     generics.note_sizes(tx, job.task)
+    seen_files.settle(tx, job.task, repository, remote.id)
     plans.add_offers(tx, job.task, remote.id)
     guards.see_counts(tx, remote.id, remote.url, taken_by(remote), counts_by_dist)
     _report_tolerances(tx, job)
