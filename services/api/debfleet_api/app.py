@@ -16,6 +16,7 @@ from debfleet_api.hrefs import BASE
 from debfleet_api.permissions import authorise
 from debfleet_api.receiving import add_limits
 from debfleet_api.routes import (
+    alternates,
     copies,
     distributions,
     docs,
@@ -57,6 +58,7 @@ _BLUEPRINTS = (
     artifacts.blueprint,
     uploads.blueprint,
     copies.blueprint,
+    alternates.blueprint,
     users.blueprint,
     groups.blueprint,
     roles.blueprint,

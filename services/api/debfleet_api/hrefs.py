@@ -26,6 +26,8 @@ SIGNING_SERVICE = "core.signingservice"
 SCHEDULE = "debfleet.schedule"
 TASK_SCHEDULE = "core.taskschedule"
 ROLE = "core.role"
+TASK_GROUP = "core.taskgroup"
+ALTERNATE = "deb.aptalternatecontentsource"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ _ENDPOINTS: dict[str, str] = {
     "contentguards/core/rbac": RBAC_GUARD,
     "contentguards/core/header": HEADER_GUARD,
     "uploads": "core.upload",
-    "task-groups": "core.taskgroup",
-    "acs/deb/deb": "deb.aptalternatecontentsource",
+    "task-groups": TASK_GROUP,
+    "acs/deb/deb": ALTERNATE,
     "domains": "core.domain",
 } | {f"content/deb/{t.endpoint}": t.model for t in CONTENT.values()}
 _PATHS = {model: endpoint for endpoint, model in _ENDPOINTS.items()}

@@ -49,6 +49,7 @@ ANYBODY = ()
 
 ADMINISTRATORS = frozenset(
     {
+        "alternates",
         "artifacts",
         "uploads",
         "maintenance",

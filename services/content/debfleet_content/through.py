@@ -113,7 +113,8 @@ class Through:
             sources = await self._ask(
                 lambda tx: fetches.list_sources(tx, file.sha256, file.size, unseen)
             )
-            is_kept = any(source.policy != "streamed" for source in sources)
+            counting = [s for s in sources if not s.is_alternate] or sources
+            is_kept = any(source.policy != "streamed" for source in counting)
             if is_kept and not fetch.is_lost and unseen is None:
                 if await self._is_stored_by_another(file):
                     fetch.is_stored = True

@@ -62,6 +62,8 @@ def open_missing(
     Under another policy than immediate only for those whose size nobody told. Under any for those
     that the remote is to show (``db.seen_files``), given what whoever asked may read.
     """
+    if job.task_args["repository"] is None:
+        return []  # a refresh only looks what there is
     is_immediate = remote.policy == "immediate"
     if reach is not None and wanted:
         at = [w.position for w in wanted]

@@ -25,6 +25,7 @@ class Source:
     remote: int
     path: str  # below the remote's URL
     policy: str
+    is_alternate: bool  # tried before the remote whose policy counts
 
 
 def list_sources(tx: Tx, sha256: bytes, size: int, unseen_in: int | None = None) -> list[Source]:

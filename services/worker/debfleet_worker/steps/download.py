@@ -37,6 +37,7 @@ from debfleet.guards import MISSING_FILES, guard_level
 from debfleet.metrics import GUARDS_MET
 from debfleet.model import Job, Ring, Tolerance
 from debfleet.store import Store
+from debfleet_worker.alternates import fetch_elsewhere
 from debfleet_worker.downloads import Tally
 from debfleet_worker.lease import Lease
 from debfleet_worker.pins import raise_if_rotated
@@ -67,6 +68,10 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     tally.add(len(shown))
     kept += shown.items()
     wanted = [w for w in wanted if w.sha256 not in shown]
+    elsewhere = [w for w in wanted if w.sha256 not in to_see]
+    found = fetch_elsewhere(worker, lease, remote, elsewhere, tally)
+    kept += found.items()
+    wanted = [w for w in wanted if w.sha256 not in found]
     got = fetch_files(access, wanted, worker.store, traffic, lambda _: tally.add())
     kept += [(g.sha256, g.size) for g in got if g.error is None and g.sha256 is not None]
     failed = [g for g in got if g.error is not None]

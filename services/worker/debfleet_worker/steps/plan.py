@@ -29,7 +29,7 @@ from debfleet.db import (
 from debfleet.db.connect import Tx
 from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.jobs import NewJob
-from debfleet.db.plans import RepositoryState, WantedIndex
+from debfleet.db.plans import WantedIndex
 from debfleet.db.seen_files import Reach
 from debfleet.deb import paths
 from debfleet.errors import NoUrl
@@ -62,7 +62,7 @@ class _Plan:
 class _Held:
     """What the latest version holds of upstream's own files."""
 
-    state: RepositoryState
+    options: dict[str, Any] | None  # that it was made with; None: not made by a sync
     release_files: dict[str, tuple[int, bytes]]  # by directory: unit and release digest
     indices: list[dict[str, Any]]  # PackageIndex and SourceIndex units
     seen: dict[str, guards.Seen]  # what the remote last gave, by directory
@@ -73,14 +73,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     """Plan one sync; every outcome is one transaction."""
     with worker.db.transaction() as tx:
         remote = repositories.get_remote(tx, job.task_args["remote"])
-        state = plans.get_repository_state(tx, job.task_args["repository"])
-        held = _Held(
-            state,
-            plans.list_held_release_files(tx, state.id),
-            plans.list_held_indices(tx, state.id),
-            guards.list_seen(tx, remote.id, remote.url),
-            guards.get_now(tx),
-        )
+        held = _get_held(tx, job.task_args["repository"], remote)
     _refuse_without_url(remote)
     dists = fetch_dists(worker, lease, remote)
     plan = _decide(worker.settings, job, remote, dists, held)
@@ -92,12 +85,26 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
         worker.commit(lambda tx: _finish(tx, worker, job, remote, plan, held))
 
 
+def _get_held(tx: Tx, repository: int | None, remote: Remote) -> _Held:
+    seen, now = guards.list_seen(tx, remote.id, remote.url), guards.get_now(tx)
+    if repository is None:  # a refresh of an alternate content source
+        return _Held(None, {}, [], seen, now)
+    state = plans.get_repository_state(tx, repository)
+    return _Held(
+        state.options,
+        plans.list_held_release_files(tx, state.id),
+        plans.list_held_indices(tx, state.id),
+        seen,
+        now,
+    )
+
+
 def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], held: _Held) -> _Plan:
     """What is looked at, given what the latest version holds (sync-semantics 2)."""
     mirror = bool(job.task_args["mirror"])
     findings = check_dists(Watch(remote, mirror), dists, held.seen, held.now)
     options = sync_options(remote, mirror)
-    optimize = bool(job.task_args["optimize"]) and held.state.options == options
+    optimize = bool(job.task_args["optimize"]) and held.options == options
     skipped = [d for d in dists if _is_held(d, held)] if optimize else []
     if mirror and not len(skipped) == len(dists) == len(held.release_files):
         # A mirror that changed is looked at in full: what one dist lost another may still have.

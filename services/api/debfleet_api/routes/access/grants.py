@@ -309,7 +309,9 @@ def _listing() -> Listing:
     filters["content_object"] = _on_object
     orderings: dict[str, Condition] = {
         "role": sql.Identifier("r", "name"),
+        "description": sql.Identifier("r", "description"),
         "pulp_created": sql.Identifier("g", "created"),
+        "pk": sql.Identifier("g", "uuid"),
     }
     return Listing(filters, orderings)
 
