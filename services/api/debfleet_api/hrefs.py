@@ -27,6 +27,7 @@ SCHEDULE = "debfleet.schedule"
 TASK_SCHEDULE = "core.taskschedule"
 ROLE = "core.role"
 TASK_GROUP = "core.taskgroup"
+DOMAIN_MODEL = "core.domain"
 ALTERNATE = "deb.aptalternatecontentsource"
 
 
@@ -91,7 +92,7 @@ _ENDPOINTS: dict[str, str] = {
     "uploads": "core.upload",
     "task-groups": TASK_GROUP,
     "acs/deb/deb": ALTERNATE,
-    "domains": "core.domain",
+    "domains": DOMAIN_MODEL,
 } | {f"content/deb/{t.endpoint}": t.model for t in CONTENT.values()}
 _PATHS = {model: endpoint for endpoint, model in _ENDPOINTS.items()}
 

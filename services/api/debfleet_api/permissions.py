@@ -106,6 +106,8 @@ POLICY: dict[str, tuple[Needs, ...]] = {
     "tasks.read_report": (Needs(TASK, "view"),),
     "tasks.cancel_task": (Needs(TASK, "change"),),
     "tasks.delete_task": (Needs(TASK, "delete"),),
+    "domains.list_domains": ANYBODY,
+    "domains.read_domain": ANYBODY,
     "workers.list_workers": ANYBODY,
     "workers.read_worker": ANYBODY,
     "content.list_content": ANYBODY,

@@ -72,14 +72,14 @@ def see_files(tx: Tx, task: int, digests: Sequence[bytes]) -> None:
 def settle(tx: Tx, task: int, repository: int, remote: int) -> None:
     """At the end of a sync: what of its files the repository has been given, and what not yet."""
     values = {"task": task, "repository": repository, "remote": remote}
-    tx.execute(_q["forget_listed"], values)
+    if _has_unseen(tx, repository):
+        tx.execute(_q["forget_listed"], values)
     tx.execute(_q["keep_unseen"], values)
 
 
 def pass_on(tx: Tx, task: int, repository: int, number: int) -> None:
     """A version was made of what other versions have: what they have not seen, nor has it."""
-    row = tx.execute(_q["has_unseen"]).fetchone()
-    if row is not None and row["has_unseen"]:
+    if _has_unseen(tx):
         reach = find_reach(tx, task)
         tx.execute(_q["pass_on"], {"repository": repository, "number": number, "reach": reach})
 
@@ -87,3 +87,9 @@ def pass_on(tx: Tx, task: int, repository: int, number: int) -> None:
 def see_file(tx: Tx, repository: int, sha256: bytes) -> None:
     """The repository may have this file from now on."""
     tx.execute(_q["see_file"], {"repository": repository, "sha256": sha256})
+
+
+def _has_unseen(tx: Tx, repository: int | None = None) -> bool:
+    """Whether there is such a file, of one repository or of any: mostly there is none."""
+    row = tx.execute(_q["has_unseen"], {"repository": repository}).fetchone()
+    return row is not None and bool(row["has_unseen"])

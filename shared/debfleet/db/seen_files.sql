@@ -99,7 +99,7 @@ select %(repository)s, sha256, %(remote)s from task_files
     on conflict (repository, sha256) do update set remote = excluded.remote
 
 -- name: has_unseen
-select exists (select from unseen_files) as has_unseen
+select exists (select from unseen_files where %(repository)s::int is null or repository = %(repository)s) as has_unseen
 
 -- name: pass_on
 -- What a version has newly of files that some repository of its maker's has not seen: unless another
