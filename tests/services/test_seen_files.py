@@ -19,7 +19,7 @@ from archive import faults
 from archive.model import Archive, Dist, Pkg
 from archive.upstream import Upstream
 from debfleet.config import Settings
-from debfleet.db import tasks, uploads
+from debfleet.db import alternates, tasks, uploads
 from debfleet.db.connect import Database
 from debfleet.db.tasks import NewTask
 from debfleet_worker.chores import CHORES
@@ -265,6 +265,22 @@ def test_an_index_that_is_known_to_others_is_fetched_too(stage: Stage) -> None:
 
     assert done.state == "failed"
     assert "No suitable package index files" in done.error
+
+
+def test_an_alternate_source_gives_nothing_that_the_remote_was_not_seen_to_hold(
+    stage: Stage,
+) -> None:
+    remote = stage.hidden.set_remote(stage.hidden_upstream, policy="on_demand")
+    stage.store_hidden()
+    with stage.db.transaction() as tx:
+        alternates.add_source(tx, "hidden", remote.uuid)
+    stage.lose("secret")
+
+    done = stage.mine.sync()
+
+    assert done.state == "failed"
+    assert "404" in done.error
+    assert PATHS["secret"] not in stage.hidden_upstream.paths()
 
 
 # --- on demand -----------------------------------------------------------------------------------
