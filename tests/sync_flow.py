@@ -51,6 +51,7 @@ class Flow:
         self.crew = crew
         self.repository = repository
         self.remote: Remote | None = None
+        self.asker: int | None = None  # a user's id; None: nobody, who may do everything
 
     def set_remote(self, upstream: Upstream, **fields: Any) -> Remote:
         """Make the remote, or change it."""
@@ -78,6 +79,7 @@ class Flow:
             args,
             exclusive=[f"r:{self.repository['id']}"],
             scope=scope_of(self.remote.id),
+            created_by=self.asker,
         )
         task = self.db.run(lambda tx: tasks.ask(tx, new)).id
         self.db.run(lambda tx: tasks.start(tx, task))

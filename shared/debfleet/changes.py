@@ -14,20 +14,25 @@ from uuid import UUID
 
 import psycopg
 
-from debfleet.db import distributions, publications, repositories, versions
+from debfleet.db import alternates, distributions, publications, repositories, versions
 from debfleet.db.connect import Tx
 from debfleet.errors import FinalError, NameTaken, NotFound
 from debfleet.model import DISTRIBUTION, prn
 
 # What a user calls a row of the table.
-_WORDS = {"remotes": "remote", "repositories": "repository", "distributions": "distribution"}
+_WORDS = {
+    "remotes": "remote",
+    "repositories": "repository",
+    "distributions": "distribution",
+    "alternate_sources": "alternate content source",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """The making, an update or the deletion of one row."""
 
-    table: str  # remotes, repositories or distributions
+    table: str  # remotes, repositories, distributions or alternate_sources
     action: str  # update or delete; create: a distribution
     uuid: UUID  # what is created has its own already
     values: dict[str, Any] = field(default_factory=dict)  # by column; sealed ones as bytes
@@ -98,6 +103,8 @@ def _update(tx: Tx, change: Change) -> dict[str, Any]:
         return repositories.update_remote(tx, change.uuid, change.values)
     if change.table == "distributions":
         return distributions.update_distribution(tx, change.uuid, change.values)
+    if change.table == "alternate_sources":
+        return alternates.update_source(tx, change.uuid, change.values)
     row = repositories.update_repository(tx, change.uuid, change.values)
     if change.values.get("retain_checkpoints") is not None:
         publications.retain_checkpoints(tx, row["id"])
@@ -111,6 +118,8 @@ def _delete(tx: Tx, change: Change) -> dict[str, int]:
         return {"remotes": int(repositories.delete_remote(tx, change.uuid))}
     if change.table == "distributions":
         return {"distributions": int(distributions.delete_distribution(tx, change.uuid))}
+    if change.table == "alternate_sources":
+        return {"alternate_sources": int(alternates.delete_source(tx, change.uuid))}
     return repositories.delete_repository(tx, change.uuid)
 
 

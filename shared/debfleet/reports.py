@@ -51,3 +51,5 @@ FROM_THE_START = (DOWNLOADS, RELEASE_FILES, PACKAGE_INDICES, ASSOCIATED)
 # Of an orphan cleanup, in this order.
 CLEANED_CONTENT = Report("clean-up.content", "Clean up orphan Content")
 CLEANED_ARTIFACTS = Report("clean-up.artifacts", "Clean up orphan Artifacts")
+
+RECLAIMED = Report("reclaim-space.artifact", "Reclaim disk space")

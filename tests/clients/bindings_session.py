@@ -243,9 +243,40 @@ def cleanup(s: Session) -> None:
     assert {r.code for r in task.progress_reports} >= {"clean-up.content", "clean-up.artifacts"}
 
 
+def upkeep(s: Session) -> None:
+    repository = s.synced("b-x")
+    space = core.ReclaimSpace(repo_hrefs=[repository.pulp_href])
+    s.wait(s.core("RepositoriesReclaimSpace").reclaim(space))
+    s.wait(s.core("Repair").post(core.Repair(verify_checksums=False)))
+
+
+def alternates(s: Session) -> None:
+    api = s.deb("AcsDeb")
+    remote = s.remote("b-alternate", policy="on_demand", gpgkey=s.key)
+    body = {"name": "b-alternate", "remote": remote.pulp_href}
+    made = api.create(deb.DebAptAlternateContentSource(**body))
+    assert api.read(made.pulp_href) == made
+    assert api.list(name="b-alternate").count == 1
+    eager = s.remote("b-eager").pulp_href
+    assert "on_demand" in refused(
+        400, lambda: api.partial_update(made.pulp_href, {"remote": eager})
+    )
+    s.wait(api.partial_update(made.pulp_href, {"name": "b-renamed"}))
+    groups = s.core("TaskGroups")
+    href = api.refresh(made.pulp_href).task_group
+    deadline = time.monotonic() + 120
+    while (group := groups.read(href)).completed + group.failed < 1:
+        assert time.monotonic() < deadline, group
+        time.sleep(0.1)
+    assert (group.completed, len(group.tasks)) == (1, 1)
+    assert s.core("Tasks").read(group.tasks[0].pulp_href).task_group == href
+    assert api.read(made.pulp_href).last_refreshed
+    s.wait(api.delete(made.pulp_href))
+
+
 CHECKS: tuple[Callable[[Session], None], ...] = (
     status, remotes, repositories, syncs_and_versions, content, modify, publishing, uploading,
-    tasks, cleanup,
+    tasks, cleanup, upkeep, alternates,
 )  # fmt: skip
 
 

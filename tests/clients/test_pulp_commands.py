@@ -299,3 +299,15 @@ def test_orphans_and_old_tasks_are_cleaned_up(pulp: Pulp) -> None:
 
     for task in (cleaned, purged):
         assert task is None or task["state"] == "completed"
+
+
+def test_space_is_reclaimed_and_a_task_is_shared(pulp: Pulp, synced: str) -> None:
+    repository = pulp("deb", "repository", "show", "--name", synced)
+    reclaimed = pulp("repository", "reclaim", "--repository", repository["pulp_href"])
+    task = pulp("task", "list", "--name-contains", "reclaim_space", "--limit", "1")[0]
+    roles = pulp("task", "role", "list", "--href", task["pulp_href"])
+
+    assert reclaimed is None or reclaimed["state"] == "completed"
+    assert task["state"] == "completed"
+    assert roles == {"roles": []}
+    assert [one["name"] for one in pulp("domain", "list")] == ["default"]

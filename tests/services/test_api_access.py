@@ -207,6 +207,37 @@ def test_who_made_it_owns_it(admin: ApiClient) -> None:
     }
 
 
+def test_a_task_is_shown_to_whom_a_role_on_it_is_given(admin: ApiClient) -> None:
+    client, user = a_user(admin)
+    asked = admin.post(f"{admin.repository(remote=admin.remote()['pulp_href'])['pulp_href']}sync/")
+    task = (asked.json or {})["task"]
+    role = {"role": "core.task_viewer", "users": [user["username"]], "groups": []}
+    refused(client.get(task), 404)
+
+    given = admin.post(f"{task}add_role/", role)
+
+    assert (given.status_code, given.json) == (201, role)
+    assert client.get(task).status_code == 200
+    assert hrefs(client.get(f"{V3}tasks/")) == [task]
+    assert client.get(f"{task}my_permissions/").json == {"permissions": ["core.view_task"]}
+    assert refused(client.patch(task, {"state": "canceled"}), 403) == FORBIDDEN
+    listed = {"role": role["role"], "users": role["users"], "groups": []}
+    assert admin.get(f"{task}list_roles/").json == {"roles": [listed]}
+    assert admin.post(f"{task}remove_role/", role).status_code == 201
+    refused(client.get(task), 404)
+
+
+def test_who_asked_for_a_task_owns_it(admin: ApiClient) -> None:
+    client, _ = a_user(admin, "deb.aptrepository_creator", "deb.aptremote_creator")
+    remote = made(client.post(REMOTES, remote_fields()))
+    repository = made(client.post(REPOSITORIES, {"name": a_name(), "remote": remote["pulp_href"]}))
+    task = (client.post(f"{repository['pulp_href']}sync/").json or {})["task"]
+
+    mine = client.get(f"{task}my_permissions/").json or {}
+
+    assert {"core.change_task", "core.delete_task", "core.view_task"} <= set(mine["permissions"])
+
+
 def test_a_viewer_reads_and_no_more(admin: ApiClient) -> None:
     client, _ = a_user(admin, "deb.aptrepository_viewer")
     repository, remote = admin.repository(), admin.remote()

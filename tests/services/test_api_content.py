@@ -307,6 +307,21 @@ def test_ordering_sorts_and_unknown_orderings_are_refused(api: ApiClient, world:
     assert "ordering" in refused.json
 
 
+@pytest.mark.parametrize(
+    "ordering",
+    [
+        "content/deb/release_files/?ordering=distribution,components,-architectures",
+        "content/deb/releases/?ordering=-description",
+        "content/deb/packages/?ordering=pulp_type",
+        "signing-services/?ordering=-pubkey_fingerprint,public_key",
+        "contentguards/core/rbac/?ordering=description,pulp_type",
+        "users/1/roles/?ordering=description,pk",
+    ],
+)
+def test_lists_are_ordered_by_what_pulp_orders_them_by(api: ApiClient, ordering: str) -> None:
+    assert api.get(f"/pulp/api/v3/{ordering}").status_code == 200
+
+
 def test_units_by_their_hrefs_prns_and_ids(api: ApiClient, world: World) -> None:
     hrefs = [world.package(n) for n in (world.packages[3], world.thor)]
     uuids = [h.rstrip("/").rpartition("/")[2] for h in hrefs]
@@ -489,6 +504,7 @@ def test_artifacts_are_listed_and_filtered(api: ApiClient, world: World) -> None
         "sha224", "sha256", "sha384", "sha512",
     }  # fmt: skip
     assert held["results"] == [artifact]
+    assert api.delete(artifact["pulp_href"]).status_code == 403
     assert none == EMPTY
     assert api.get(path, query_string={"sha256": artifact["sha256"]}).json["count"] == 1
     assert api.get(path, query_string={"sha256": "00"}).json["count"] == 0

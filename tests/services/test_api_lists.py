@@ -249,6 +249,17 @@ def test_workers_are_listed_with_what_they_do(api: ApiClient) -> None:
     assert [w["name"] for w in status["online_workers"]] == ["1@host"]
 
 
+def test_the_one_domain_is_listed_and_read(shared_api: ApiClient) -> None:
+    body = shared_api.get(f"{V3}domains/").json or {}
+
+    [domain] = body["results"]
+    assert domain["name"] == "default"
+    assert domain["storage_class"] == "pulpcore.app.models.storage.FileSystem"
+    assert shared_api.get(domain["pulp_href"]).json == domain
+    assert (shared_api.get(f"{V3}domains/?name=other").json or {})["count"] == 0
+    refused(shared_api.get(f"{V3}domains/{NOWHERE}/"), 404)
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "own_fields"),
     [

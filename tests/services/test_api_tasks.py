@@ -367,13 +367,14 @@ def test_a_bad_filter_of_tasks_is_named(shared_api: ApiClient) -> None:
     state = refused(shared_api.get(f"{TASKS}?state=x"))
     time = refused(shared_api.get(f"{TASKS}?started_at__gt=yesterday"))
     resource = refused(shared_api.get(f"{TASKS}?reserved_resources=x"))
+    group = refused(shared_api.get(f"{TASKS}?task_group=x"))
     frob = refused(shared_api.get(f"{TASKS}?frob=1"))
     minimal = refused(shared_api.get(f"{TASKS}?minimal=x"))
 
     text = "Select a valid choice. x is not one of the available choices."
     assert state == {"state": [text]}
     assert time == {"started_at__gt": ["Enter a valid date/time."]}
-    assert resource == ["URI not valid: x"]
+    assert resource == group == ["URI not valid: x"]
     assert frob == {"errors": ["Invalid Filter: 'frob'"]}
     assert minimal == {"minimal": ["Must be a valid boolean."]}
 

@@ -16,9 +16,11 @@ from debfleet_api.hrefs import BASE
 from debfleet_api.permissions import authorise
 from debfleet_api.receiving import add_limits
 from debfleet_api.routes import (
+    alternates,
     copies,
     distributions,
     docs,
+    domains,
     maintenance,
     publications,
     remotes,
@@ -57,6 +59,8 @@ _BLUEPRINTS = (
     artifacts.blueprint,
     uploads.blueprint,
     copies.blueprint,
+    alternates.blueprint,
+    domains.blueprint,
     users.blueprint,
     groups.blueprint,
     roles.blueprint,

@@ -5,6 +5,7 @@ What a task's args hold, by its kind (the worker reads them as ``Job.task_args``
 =============== ====================================================================
 sync            repository, remote (ids), mirror, optimize; publish (of a schedule: what of the
                 publication differs from the defaults)
+refresh         as a sync, of no repository (null); alternate (id of an alternate content source)
 change          table, action, uuid, values (``debfleet.changes``)
 modify          repository (id), base_version (number or null), add and remove (lists of
                 [kind, id, list]; remove may be "*"), overwrite; place ([distribution, component])
@@ -14,7 +15,8 @@ publish         repository (id), number, kind (apt or verbatim), simple, structu
                 layout, signing_service (uuid or null), publish_upstream_release_fields
                 and excluded_package_metadata_fields (null: as the repository),
                 publish_legacy_release_files
-repair          repository (id), number, verify_checksums
+repair          repository (id), number, verify_checksums; null of all files
+reclaim         repositories (ids), kept (versions: [repository id, number])
 orphans         protection_minutes, units (list of [kind, id, list] or null)
 purge           finished_before (ISO time), states
 commit          upload (uuid), sha256 (hex)
@@ -40,20 +42,25 @@ from flask import Response, g, request
 
 from debfleet import locks
 from debfleet.changes import Change, apply_change, change_args, list_created
-from debfleet.db import access, tasks
+from debfleet.db import access, task_groups, tasks
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import Asked, NewTask
 from debfleet.errors import DistributionClash, NameTaken
 from debfleet.model import DISTRIBUTION, DOMAIN, REMOTE, REPOSITORY, Ring, prn
 from debfleet_api.answers import answer
-from debfleet_api.errors import Refusal, field_errors
-from debfleet_api.hrefs import TASK, href
+from debfleet_api.errors import Refusal, field_errors, no_such
+from debfleet_api.hrefs import ALTERNATE, TASK, TASK_GROUP, href
 from debfleet_api.receiving import recorded
 from debfleet_api.state import api, current_user
 
 log = logging.getLogger(__name__)
 
-_MODELS = {"remotes": REMOTE, "repositories": REPOSITORY, "distributions": DISTRIBUTION}
+_MODELS = {
+    "remotes": REMOTE,
+    "repositories": REPOSITORY,
+    "distributions": DISTRIBUTION,
+    "alternate_sources": ALTERNATE,
+}
 _NAMES = {
     "create": "pulpcore.app.tasks.base.general_create",
     "update": "pulpcore.app.tasks.base.ageneral_update",
@@ -74,6 +81,22 @@ def ask(new: NewTask, also: Callable[[Tx, int], None] | None = None) -> Response
     _start(asked)
     log.info("task.asked", extra={"task": str(asked.uuid), "kind": new.kind})
     return accepted(asked.uuid)
+
+
+def ask_group(new: NewTask, description: str) -> Response:
+    """202 and the href of a group that this one task is in."""
+    new = _signed(new)
+
+    def grouped(tx: Tx, task: int) -> None:
+        task_groups.add_group(tx, description, [task])
+
+    asked = recorded(lambda tx: _ask(tx, new, grouped))
+    _start(asked)
+    with api().db.transaction() as tx:
+        group = task_groups.find_group_of(tx, asked.id)
+    if group is None:
+        raise no_such("TaskGroup")  # it was forgotten this very moment
+    return answer({"task_group": href(TASK_GROUP, group)}, 202)
 
 
 def change(wanted: Change) -> Response:

@@ -40,7 +40,10 @@ def _start() -> AnyResponse | None:
     if has_slash and not request.path.endswith("/") and request.method in ("GET", "HEAD"):
         query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
         # A path that starts with two slashes would be another host.
-        return redirect(f"/{request.path.lstrip('/')}/{query}", 301)
+        found = redirect(f"/{request.path.lstrip('/')}/{query}", 301)
+        found.set_data(b"")  # no page of HTML for a client of an API
+        del found.headers["Content-Type"]
+        return found
     if request.blueprint == "docs":
         return None  # for browsers too
     accepted = request.accept_mimetypes

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _AWAY = {"detail": "The database cannot be reached; try again."}
 _UNIQUE = {
+    "an_alternate_source_name_is_unique": "name",
     "a_remote_name_is_unique": "name",
     "a_repository_name_is_unique": "name",
     "a_distribution_name_is_unique": "name",

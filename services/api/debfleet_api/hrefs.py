@@ -26,6 +26,9 @@ SIGNING_SERVICE = "core.signingservice"
 SCHEDULE = "debfleet.schedule"
 TASK_SCHEDULE = "core.taskschedule"
 ROLE = "core.role"
+TASK_GROUP = "core.taskgroup"
+DOMAIN_MODEL = "core.domain"
+ALTERNATE = "deb.aptalternatecontentsource"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,9 @@ _ENDPOINTS: dict[str, str] = {
     "contentguards/core/rbac": RBAC_GUARD,
     "contentguards/core/header": HEADER_GUARD,
     "uploads": "core.upload",
-    "task-groups": "core.taskgroup",
-    "acs/deb/deb": "deb.aptalternatecontentsource",
-    "domains": "core.domain",
+    "task-groups": TASK_GROUP,
+    "acs/deb/deb": ALTERNATE,
+    "domains": DOMAIN_MODEL,
 } | {f"content/deb/{t.endpoint}": t.model for t in CONTENT.values()}
 _PATHS = {model: endpoint for endpoint, model in _ENDPOINTS.items()}
 

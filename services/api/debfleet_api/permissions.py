@@ -49,6 +49,7 @@ ANYBODY = ()
 
 ADMINISTRATORS = frozenset(
     {
+        "alternates",
         "artifacts",
         "uploads",
         "maintenance",
@@ -105,6 +106,8 @@ POLICY: dict[str, tuple[Needs, ...]] = {
     "tasks.read_report": (Needs(TASK, "view"),),
     "tasks.cancel_task": (Needs(TASK, "change"),),
     "tasks.delete_task": (Needs(TASK, "delete"),),
+    "domains.list_domains": ANYBODY,
+    "domains.read_domain": ANYBODY,
     "workers.list_workers": ANYBODY,
     "workers.read_worker": ANYBODY,
     "content.list_content": ANYBODY,
@@ -173,7 +176,7 @@ def require(model: str, action: str, uuid: UUID | None) -> None:
         return
     model = _actual(model)
     with api().db.transaction() as tx:
-        held = _held(tx, model, uuid)
+        held = list_held(tx, model, uuid)
     if uuid is not None and codename(model, "view") not in held:
         raise no_such(_WORDS[model])
     if codename(model, action) not in held:
@@ -184,7 +187,7 @@ def sees(tx: Tx, model: str, uuid: UUID) -> bool:
     """Whether the user may read the object."""
     if current_user().is_superuser:
         return True
-    return codename(model, "view") in _held(tx, model, uuid)
+    return codename(model, "view") in list_held(tx, model, uuid)
 
 
 def owned(tx: Tx, model: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -221,11 +224,16 @@ def list_visible(tx: Tx, model: str) -> list[UUID] | None:
 
 
 def visible_tasks(tx: Tx) -> Condition:
-    """The tasks that the user asked for, or all."""
-    user = current_user()
-    if user.is_superuser or _holds_everywhere(tx, codename(TASK, "view")):
+    """The tasks that the user asked for or was given a role on, or all."""
+    granted = list_visible(tx, TASK)
+    if granted is None:
         return TRUE
-    return sql.SQL("t.created_by = {}").format(literal(user.id))
+    own = sql.SQL("t.created_by = {}").format(literal(current_user().id))
+    if not granted:
+        return own
+    return sql.SQL("({} OR t.uuid = ANY({}::uuid[]))").format(
+        own, literal([str(u) for u in granted])
+    )
 
 
 def require_narrowed(tx: Tx, is_narrowed: bool) -> None:
@@ -284,16 +292,13 @@ def codename(model: str, action: str) -> str:
     return f"{app}.{action}_{name}"
 
 
-def _held(tx: Tx, model: str, uuid: UUID | None) -> set[str]:
+def list_held(tx: Tx, model: str, uuid: UUID | None) -> set[str]:
+    """What the user, no superuser, may do to an object; with None, to all of a model."""
     user = current_user()
     held = set(access.list_permissions(tx, user.id, None if uuid is None else prn(model, uuid)))
     if model == TASK and uuid is not None and access.find_asker(tx, uuid) == user.id:
         held |= {codename(TASK, action) for action in ("view", "change", "delete")}
     return held
-
-
-def _holds_everywhere(tx: Tx, permission: str) -> bool:
-    return permission in access.list_permissions(tx, current_user().id, None)
 
 
 def _object(needs: Needs) -> UUID | None:

@@ -13,6 +13,7 @@ from debfleet.db.connect import Tx
 from debfleet.identity import UnitId
 from debfleet.model import Kind
 from debfleet_api.hrefs import VERSION, find_uuid
+from debfleet_api.routes.alternates import render_source
 from debfleet_api.routes.content.shown import show_unit
 from debfleet_api.routes.distributions import render_distribution
 from debfleet_api.routes.remotes import render_remote
@@ -28,14 +29,16 @@ _DELETED = {
     "apt_publications": ("core.Publication", "deb.AptPublication"),
     "verbatim_publications": ("core.Publication", "deb.VerbatimPublication"),
     "distributions": ("core.Distribution", "deb.AptDistribution"),
+    "alternate_sources": ("core.AlternateContentSource", "deb.AptAlternateContentSource"),
 }
-_TIMES = ("created", "updated", "last_seen")
+_TIMES = ("created", "updated", "last_seen", "last_refreshed")
 _UUIDS = ("uuid", "remote_uuid", "signing_service", "repository_uuid", "publication_uuid",
           "version_repository_uuid")  # fmt: skip
 _RENDERERS = {
     "remotes": render_remote,
     "repositories": render_repository,
     "distributions": render_distribution,
+    "alternate_sources": render_source,
 }
 
 

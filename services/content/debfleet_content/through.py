@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from debfleet.config import Settings
-from debfleet.db import fetches, repositories, slots
+from debfleet.db import fetches, repositories, seen_files, slots
 from debfleet.db.connect import Database, Tx
 from debfleet.db.fetches import Source
 from debfleet.db.served import File
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_Key = tuple[bytes, int | None]  # a digest, and the repository that has yet to see it
+
 _LEASE_SECONDS = 20.0  # of a fetch; renewed four times in its length
 _POLL_SECONDS = 0.25  # between two looks at what another process fetches
 _PATIENCE_SECONDS = 5.0  # then we fetch it too
@@ -57,7 +59,7 @@ class Through:
         self._store = store
         self._sealer = sealer
         self._process = process
-        self._fetches: dict[bytes, _Fetch] = {}
+        self._fetches: dict[_Key, _Fetch] = {}
         self._tasks: dict[asyncio.Task[None], _Fetch] = {}
         self._requests: dict[int, asyncio.Semaphore] = {}  # by remote
 
@@ -71,9 +73,9 @@ class Through:
         Raises:
             psycopg.Error, StoreError: What it takes to fetch is away.
         """
-        fetch = self._fetches.get(file.sha256)
+        fetch = self._fetches.get(_key(file))
         if fetch is None or fetch.arriving.error is not None:
-            fetch = self._fetches[file.sha256] = _Fetch(file, self._store, is_lost)
+            fetch = self._fetches[_key(file)] = _Fetch(file, self._store, is_lost)
             task = asyncio.create_task(self._run(fetch))
             self._tasks[task] = fetch
             task.add_done_callback(lambda done: self._tasks.pop(done, None))
@@ -107,9 +109,13 @@ class Through:
         arriving, file = fetch.arriving, fetch.file
         renewal: asyncio.Task[None] | None = None
         try:
-            sources = await self._ask(lambda tx: fetches.list_sources(tx, file.sha256, file.size))
-            is_kept = any(source.policy != "streamed" for source in sources)
-            if is_kept and not fetch.is_lost:
+            unseen = file.unseen_in
+            sources = await self._ask(
+                lambda tx: fetches.list_sources(tx, file.sha256, file.size, unseen)
+            )
+            counting = [s for s in sources if not s.is_alternate] or sources
+            is_kept = any(source.policy != "streamed" for source in counting)
+            if is_kept and not fetch.is_lost and unseen is None:
                 if await self._is_stored_by_another(file):
                     fetch.is_stored = True
                     arriving.failed(NotFound("fetch", file.path))  # readers take the stored one
@@ -117,6 +123,8 @@ class Through:
                 renewal = asyncio.create_task(self._renew(file.sha256))
             arriving.is_for_readers = not is_kept
             await self._fetch(fetch, sources)
+            if unseen is not None:
+                await self._ask(lambda tx: seen_files.see_file(tx, unseen, file.sha256))
             if fetch.receiver.size != file.size:
                 size = fetch.receiver.size
                 await self._ask(lambda tx: fetches.note_size(tx, file.sha256, size))
@@ -132,8 +140,8 @@ class Through:
             arriving.failed(e)
             log.warning("fetch.failed", extra={"path": file.path, "reason": str(e)})
         finally:
-            if self._fetches.get(file.sha256) is fetch:
-                del self._fetches[file.sha256]
+            if self._fetches.get(_key(file)) is fetch:
+                del self._fetches[_key(file)]
             fetch.receiver.abort()
             arriving.release()
             if renewal is not None:
@@ -233,6 +241,11 @@ class Through:
 
     async def _ask(self, work: Callable[[Tx], T]) -> T:
         return await asyncio.to_thread(self._db.run, work)
+
+
+def _key(file: File) -> _Key:
+    """What one remote is to show is not what others fetch meanwhile."""
+    return file.sha256, file.unseen_in
 
 
 class _Fetch:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import psycopg
 
 from debfleet.config import Settings
-from debfleet.db import generics, plans, tasks, units
+from debfleet.db import generics, plans, seen_files, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
 from debfleet.db.plans import WantedIndex
+from debfleet.db.seen_files import Reach
 from debfleet.model import Job, Kind, Remote
 from debfleet.reports import DOWNLOADS
 from debfleet_worker.worker import Worker
@@ -49,20 +50,31 @@ def open_downloads(tx: Tx, settings: Settings, job: Job, remote: Remote) -> list
 
 
 def open_missing(
-    tx: Tx, settings: Settings, job: Job, remote: Remote, wanted: Sequence[WantedIndex]
+    tx: Tx,
+    settings: Settings,
+    job: Job,
+    remote: Remote,
+    wanted: Sequence[WantedIndex],
+    reach: Reach,
 ) -> list[NewJob]:
     """Download jobs for the files of some wanted indices that nobody has stored.
 
-    Under another policy than immediate only for those whose size nobody told.
+    Under another policy than immediate only for those whose size nobody told. Under any for those
+    that the remote is to show (``db.seen_files``), given what whoever asked may read.
     """
+    if job.task_args["repository"] is None:
+        return []  # a refresh only looks what there is
     is_immediate = remote.policy == "immediate"
+    if reach is not None and wanted:
+        at = [w.position for w in wanted]
+        seen_files.note_files(tx, job.task, at, remote.id, reach, everything=is_immediate)
     lists = [w.position for w in wanted if w.lists == Kind.GENERIC]
     others = [w.position for w in wanted if w.lists != Kind.GENERIC]
     if lists:
         generics.list_missing_files(tx, job.task, lists, everything=is_immediate)
     if others and is_immediate:
         units.list_missing_files(tx, job.task, others)
-    if lists or (others and is_immediate):
+    if lists or (others and (is_immediate or reach is not None)):
         return open_downloads(tx, settings, job, remote)
     return []
 

@@ -167,6 +167,7 @@ SELECT id FROM repositories WHERE uuid = ANY (%(uuids)s)
 -- Whether there is such an object.
 SELECT CASE %(model)s
          WHEN 'deb.aptrepository' THEN EXISTS (SELECT FROM repositories WHERE uuid = %(uuid)s)
+         WHEN 'core.task' THEN EXISTS (SELECT FROM tasks WHERE uuid = %(uuid)s)
          WHEN 'deb.aptremote' THEN EXISTS (SELECT FROM remotes WHERE uuid = %(uuid)s)
          WHEN 'deb.aptdistribution' THEN EXISTS (SELECT FROM distributions WHERE uuid = %(uuid)s)
          WHEN 'deb.aptpublication'

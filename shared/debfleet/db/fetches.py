@@ -25,11 +25,17 @@ class Source:
     remote: int
     path: str  # below the remote's URL
     policy: str
+    is_alternate: bool  # tried before the remote whose policy counts
 
 
-def list_sources(tx: Tx, sha256: bytes, size: int) -> list[Source]:
-    """Where a file can be had, the best first."""
-    rows = tx.execute(_q["list_sources"], {"sha256": sha256, "size": size})
+def list_sources(tx: Tx, sha256: bytes, size: int, unseen_in: int | None = None) -> list[Source]:
+    """Where a file can be had, the best first.
+
+    Args:
+        unseen_in: A repository that has yet to see the file.
+    """
+    values = {"sha256": sha256, "size": size, "unseen_in": unseen_in}
+    rows = tx.execute(_q["list_sources"], values)
     return [Source(**row) for row in rows]
 
 

@@ -2,9 +2,9 @@
 
 -- name: list_sources
 -- Where a file is offered: by each remote, at the path that its newest index says. Those that gave
--- wrong bytes lately are left out; those whose files are kept come first. The size of generic content
--- is a hint.
-select found.remote, found.path, r.policy
+-- wrong bytes lately are left out; alternate sources come first, then those whose files are kept. The size of generic content
+-- is a hint. What a repository has yet to see comes from the remote that listed it there, or not at all.
+select found.remote, found.path, r.policy, exists (select from alternate_sources a where a.remote = r.id) as is_alternate
   from (select distinct on (o.remote) o.remote, p.path, o.index
           from (select kind, id, relative_path as path from packages where sha256 = %(sha256)s and size = %(size)s
                 union all
@@ -17,7 +17,9 @@ select found.remote, found.path, r.policy
   join remotes r on r.id = found.remote
  where not exists (select from refused_sources x
                     where x.sha256 = %(sha256)s and x.remote = r.id and x.until > clock_timestamp())
- order by r.policy = 'streamed', found.index desc
+   and not exists (select from unseen_files x
+                    where x.repository = %(unseen_in)s and x.sha256 = %(sha256)s and x.remote is distinct from r.id)
+ order by is_alternate desc, r.policy = 'streamed', found.index desc
 
 -- name: is_stored
 select exists (select from artifacts where sha256 = %(sha256)s) as is_stored

@@ -15,7 +15,7 @@ update wanted w set bits = w.bits & ~ r.bits
   from (select chunk_of(g.id) as chunk, bit_or(one_bit(g.id)) as bits
           from task_files f join generic_contents g on g.sha256 = f.sha256
          where f.task = %(task)s and f.refused is not null
-           and not exists (select from artifacts a where a.sha256 = f.sha256)
+           and (f.must_see or not exists (select from artifacts a where a.sha256 = f.sha256))
          group by 1) r, content_lists l
  where l.id = w.list and l.kind = 3 and w.chunk = r.chunk;
 

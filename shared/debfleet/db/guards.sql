@@ -40,13 +40,13 @@ update task_files f set refused = r.reason
  where f.task = %(task)s and f.sha256 = r.sha256;
 
 -- name: count_refused_files
--- What another sync stored meanwhile is not missing.
+-- What another sync stored meanwhile is not missing, unless this remote was to show it.
 select count(*) as count from task_files f
  where f.task = %(task)s and f.refused is not null
-   and not exists (select from artifacts a where a.sha256 = f.sha256);
+   and (f.must_see or not exists (select from artifacts a where a.sha256 = f.sha256));
 
 -- name: list_refused_files
 select f.path as file, f.refused as detail from task_files f
  where f.task = %(task)s and f.refused is not null
-   and not exists (select from artifacts a where a.sha256 = f.sha256)
+   and (f.must_see or not exists (select from artifacts a where a.sha256 = f.sha256))
  order by f.path limit %(most)s;

@@ -266,7 +266,7 @@ def deal_files(
 
 
 def list_chunk(tx: Tx, task: int, opener: int, chunk: int) -> list[dict[str, Any]]:
-    """Rows of sha256, size, path: the files of a chunk that are not stored yet."""
+    """Rows of sha256, size, path, must_see, is_stored: what is not stored yet, or is to be seen."""
     args = {"task": task, "opener": opener, "chunk": chunk}
     return tx.execute(_q["list_chunk"], args).fetchall()
 

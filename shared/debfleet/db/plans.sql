@@ -206,10 +206,11 @@ dealt as (
 select chunk, count(*)::int as files from dealt group by chunk order by chunk;
 
 -- name: list_chunk
--- The files of a chunk that nobody has stored yet.
-select f.sha256, f.size, f.path from task_files f
- where f.task = %(task)s and f.opener = %(opener)s and f.chunk = %(chunk)s
-   and not exists (select from artifacts a where a.sha256 = f.sha256 and a.size = coalesce(f.size, a.size))
+-- The files of a chunk that nobody has stored yet, or that this remote is to show.
+select f.sha256, f.size, f.path, f.must_see, a.sha256 is not null as is_stored
+  from task_files f
+  left join artifacts a on a.sha256 = f.sha256 and a.size = coalesce(f.size, a.size)
+ where f.task = %(task)s and f.opener = %(opener)s and f.chunk = %(chunk)s and (f.must_see or a.sha256 is null)
  order by f.path;
 
 -- name: list_release_pins
@@ -228,13 +229,17 @@ select count(*) as workers from processes
 update remotes set last_seen = now() where id = %(remote)s;
 
 -- name: add_offers
--- This remote offers what these indices list, whether or not they were read this time.
-insert into offers (remote, index)
-select distinct %(remote)s::int, w.index from wanted_indices w
- where w.task = %(task)s and w.index is not null
-   and not exists (select from offers o where o.remote = %(remote)s and o.index = w.index)
+-- This remote offers what these indices list, whether or not they were read this time; is_seen: and
+-- it holds all of that, as far as this sync was to see.
+insert into offers (remote, index, is_seen)
+select %(remote)s::int, w.index, s.is_seen
+  from (select distinct index from wanted_indices where task = %(task)s and index is not null) w,
+       (select not exists (select from task_files where task = %(task)s and must_see)
+               and not exists (select from task_files where task = %(task)s and refused is not null) as is_seen) s
+ where not exists (select from offers o
+                    where o.remote = %(remote)s and o.index = w.index and (o.is_seen or not s.is_seen))
  order by 2
-    on conflict do nothing;
+    on conflict (remote, index) do update set is_seen = true;
 
 -- name: count_own_tolerances
 -- What the bytes of the used indices made us leave out.

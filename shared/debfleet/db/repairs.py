@@ -38,7 +38,13 @@ def list_files(
     return [StoredFile(row["id"], bytes(row["sha256"]), row["size"]) for row in rows]
 
 
-def list_sources(tx: Tx, repository: int, digests: Sequence[bytes]) -> list[Source]:
+def list_all_files(tx: Tx, *, after: int = 0, limit: int = 256) -> list[StoredFile]:
+    """The next of all stored files, by id from the one after ``after``."""
+    rows = tx.execute(_q["list_all_files"], {"after": after, "limit": limit})
+    return [StoredFile(row["id"], bytes(row["sha256"]), row["size"]) for row in rows]
+
+
+def list_sources(tx: Tx, repository: int | None, digests: Sequence[bytes]) -> list[Source]:
     """Where the files are offered, each at most once a remote."""
     rows = tx.execute(_q["list_sources"], {"repository": repository, "digests": list(digests)})
     return [Source(bytes(row["sha256"]), row["remote"], row["path"]) for row in rows]

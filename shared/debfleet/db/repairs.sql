@@ -18,6 +18,9 @@ next as materialized (
    order by a.id limit %(limit)s)
 select id, sha256, size from next order by id
 
+-- name: list_all_files
+select id, sha256, size from artifacts where id > %(after)s order by id limit %(limit)s
+
 -- name: list_sources
 -- Where a remote offers files: a package or generic content by an index that lists it, the newest
 -- first; anything else where this repository's remote had it.

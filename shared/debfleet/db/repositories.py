@@ -140,6 +140,11 @@ def delete_repository(tx: Tx, uuid: UUID) -> dict[str, int]:
     return {"repositories": 1} | {table: n for table, n in (parts or {}).items() if n}
 
 
+def list_ids(tx: Tx) -> dict[int, UUID]:
+    """Id and uuid of every repository."""
+    return {row["id"]: row["uuid"] for row in tx.execute(_q["list_ids"])}
+
+
 def set_label(tx: Tx, table: str, uuid: UUID, key: str, value: str | None) -> bool:
     """Set one label of a row of ``remotes`` or ``repositories``; False: no such row."""
     query = _q["set_remote_label" if table == "remotes" else "set_repository_label"]

@@ -153,3 +153,6 @@ SELECT c.repository, c.number, c.kind, c.present, c.added, c.removed
 SELECT v.id, v.number, r.uuid AS repository_uuid
   FROM repository_versions v JOIN repositories r ON r.id = v.repository
  WHERE v.id = ANY(%(ids)s)
+
+-- name: list_ids
+select id, uuid from repositories order by id;

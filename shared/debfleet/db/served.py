@@ -41,6 +41,7 @@ class File:
     is_settled: bool = True  # its path may not get other bytes within the second of ``modified``
     is_pool: bool = False  # other bytes would have another path
     is_size_sure: bool = True  # else upstream said it when it was asked, and nothing vouches for it
+    unseen_in: int | None = None  # a repository whose remote has yet to show that it holds the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +173,7 @@ async def _find_package(tx: AsyncTx, target: Target, grace: Grace, path: str) ->
         rows = await tx.execute(_with_generations("list_pool_files", target), values)
         async for row in rows:
             if _lies_at(row, path, component):
-                return File(
-                    path, row["sha256"], row["size"], row["created"], row["is_stored"], is_pool=True
-                )
+                return _pool_file(path, row)
     return None
 
 
@@ -189,9 +188,7 @@ async def _find_source_file(tx: AsyncTx, target: Target, grace: Grace, path: str
     rows = await tx.execute(_with_generations("list_pool_sources", target), values)
     async for row in rows:
         if _has_source_file(row, path, component):
-            return File(
-                path, row["sha256"], row["size"], row["created"], row["is_stored"], is_pool=True
-            )
+            return _pool_file(path, row)
     return None
 
 
@@ -202,8 +199,15 @@ async def find_generic_file(tx: AsyncTx, target: Target, grace: Grace, path: str
     row = await found.fetchone()
     if row is None:
         return None
-    is_settled, is_stored = row["is_settled"], row["is_stored"]
-    return replace(_file_of(row), is_settled=is_settled, is_size_sure=is_stored)
+    unseen_in = row["unseen_in"]
+    is_stored = row["is_stored"] and unseen_in is None
+    return replace(
+        _file_of(row),
+        is_stored=is_stored,
+        is_settled=row["is_settled"],
+        is_size_sure=is_stored,
+        unseen_in=unseen_in,
+    )
 
 
 async def list_base_paths(tx: AsyncTx, below: str) -> list[str]:
@@ -237,6 +241,14 @@ def _has_source_file(row: DictRow, path: str, component: str) -> bool:
     return folder == places.by_digest or (
         folder == places.alphabetical and row["layout"] != BY_DIGEST
     )
+
+
+def _pool_file(path: str, row: DictRow) -> File:
+    is_stored = row["is_stored"] and row["unseen_in"] is None
+    return File(
+        path, row["sha256"], row["size"], row["created"], is_stored,
+        is_pool=True, unseen_in=row["unseen_in"],
+    )  # fmt: skip
 
 
 def _file(row: DictRow | None) -> File | None:

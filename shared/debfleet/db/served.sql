@@ -56,6 +56,7 @@ sets as (
    where p.kind = 'verbatim' or p.structured and left(%(path)s, 6) = 'dists/'
    order by p.repository, p.number, g.until desc nulls first)
 select u.relative_path as path, u.sha256, coalesce(a.size, u.size) as size, s.since, a.id is not null as is_stored,
+       (select x.repository from unseen_files x where x.repository = s.repository and x.sha256 = u.sha256) as unseen_in,
        clock_timestamp() >= s.since + interval '5 s' as is_settled
   from generic_contents u
  cross join sets s
@@ -107,6 +108,7 @@ sets as (
     from g join publications p on p.id = g.publication
    order by p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until desc nulls first)
 select p.name, p.source, p.relative_path, p.sha256, p.size, p.created, a.id is not null as is_stored,
+       (select x.repository from unseen_files x where x.repository = s.repository and x.sha256 = p.sha256) as unseen_in,
        s.kind, s.simple and p.kind = 1 as simple, s.structured, s.layout,
        s.structured and exists (
          select from release_components rc
@@ -134,6 +136,7 @@ sets as (
     from g join publications p on p.id = g.publication
    order by p.repository, p.number, p.kind, p.simple, p.structured, p.layout, g.until desc nulls first)
 select p.name, p.sha256 as dsc, f.path as relative_path, f.sha256, f.size, p.created, a.id is not null as is_stored,
+       (select x.repository from unseen_files x where x.repository = s.repository and x.sha256 = f.sha256) as unseen_in,
        s.kind, s.simple, s.structured, s.layout,
        s.structured and exists (
          select from release_components rc

@@ -5,6 +5,7 @@ The key of each names its turn, so that two sweepers that both think they lead a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from debfleet.db import sql, tasks
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.model import ORPHANS, prn
-from debfleet.reports import CLEANED_ARTIFACTS, CLEANED_CONTENT
+from debfleet.reports import CLEANED_ARTIFACTS, CLEANED_CONTENT, RECLAIMED
 
 _q = sql.load("upkeep.sql")
 
@@ -36,6 +37,32 @@ def new_repair(repository: int, uuid: UUID, number: int, *, verify_checksums: bo
         name="pulpcore.app.tasks.repository.repair_version",
         args={"repository": repository, "number": number, "verify_checksums": verify_checksums},
         shared=[prn("deb.aptrepository", uuid)],
+    )
+
+
+def new_repair_of_all(*, verify_checksums: bool) -> NewTask:
+    """A look at every stored file; no cleanup runs beside it, which would look like a loss."""
+    return NewTask(
+        kind="repair",
+        name="pulpcore.app.tasks.repository.repair_all_artifacts",
+        args={"repository": None, "number": None, "verify_checksums": verify_checksums},
+        shared=[ORPHANS],
+    )
+
+
+def new_reclaim(repositories: Mapping[int, UUID], kept: Sequence[tuple[int, int]]) -> NewTask:
+    """A deletion of what these repositories (id and uuid) hold and can be fetched again.
+
+    Args:
+        kept: Versions (repository, number) whose files stay.
+    """
+    return NewTask(
+        kind="reclaim",
+        name="pulpcore.app.tasks.reclaim_space.reclaim_space",
+        args={"repositories": sorted(repositories), "kept": [list(place) for place in kept]},
+        exclusive=[ORPHANS],
+        shared=[prn("deb.aptrepository", uuid) for uuid in repositories.values()],
+        reports=(RECLAIMED,),
     )
 
 

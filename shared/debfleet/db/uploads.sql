@@ -54,7 +54,7 @@ values (%(task)s, %(sha256)s, %(size)s, '', 0, -1)
 update artifacts set last_wanted = now() where sha256 = %(sha256)s returning id, sha256, size, created
 
 -- name: list_holders
--- The repositories that have a unit with this file in some version.
+-- The repositories that have a unit with this file in some version, and have seen it.
 with units as materialized (
   select kind, id from packages where sha256 = %(sha256)s
   union all
@@ -66,4 +66,5 @@ select distinct c.repository
   join content_lists l on l.kind = u.kind and l.release_component = 0
   join repository_chunks c on c.list = l.id and c.chunk = chunk_of(u.id)
  where get_bit(c.bits, place_of(u.id)) = 1
+   and not exists (select from unseen_files x where x.repository = c.repository and x.sha256 = %(sha256)s)
  order by 1

@@ -129,12 +129,12 @@ select list, chunk, bit_or(bits)
 -- Packages, and their places, whose files upstream did not give (task_files.refused).
 update wanted w set bits = w.bits & ~ r.bits
   from (select kind, chunk_of(id) as chunk, bit_or(one_bit(id)) as bits
-          from (select f.sha256, p.kind::int as kind, p.id from task_files f join packages p on p.sha256 = f.sha256
+          from (select f.sha256, f.must_see, p.kind::int as kind, p.id from task_files f join packages p on p.sha256 = f.sha256
                  where f.task = %(task)s and f.refused is not null
                 union all
-                select f.sha256, 12, u.unit from task_files f join unit_files u on u.kind = 12 and u.sha256 = f.sha256
+                select f.sha256, f.must_see, 12, u.unit from task_files f join unit_files u on u.kind = 12 and u.sha256 = f.sha256
                  where f.task = %(task)s and f.refused is not null) refused
-         where not exists (select from artifacts a where a.sha256 = refused.sha256)
+         where must_see or not exists (select from artifacts a where a.sha256 = refused.sha256)
          group by 1, 2) r, content_lists l
  where l.id = w.list and (l.kind = r.kind or l.kind = link_kind(r.kind)) and w.chunk = r.chunk;
 

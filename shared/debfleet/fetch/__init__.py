@@ -24,7 +24,7 @@ from debfleet.errors import (
     UnsupportedUrl,
     UpstreamError,
 )
-from debfleet.fetch.access import Access, Got, Traffic, Wanted, access_of
+from debfleet.fetch.access import Access, Got, Sample, Traffic, Wanted, access_of
 from debfleet.fetch.allocator import keep_read_buffers
 from debfleet.fetch.connection import Connection, shown_url
 from debfleet.fetch.flow import Flow
@@ -35,11 +35,13 @@ from debfleet.store import Receiver, Store
 __all__ = [
     "Access",
     "Got",
+    "Sample",
     "Sink",
     "Traffic",
     "Wanted",
     "access_of",
     "bring",
+    "compare_files",
     "fetch_files",
     "fetch_one",
     "fetch_small",
@@ -195,6 +197,37 @@ def measure_files(access: Access, paths: Sequence[str], traffic: Traffic) -> dic
     return sizes
 
 
+def compare_files(access: Access, samples: Sequence[Sample], traffic: Traffic) -> list[bool]:
+    """Whether upstream has the same bytes at the same places: for each sample, in their order.
+
+    One try each: false is also what is not there, or cannot be had now.
+
+    Raises:
+        LeaseLost: The job is no longer ours.
+        UnsupportedUrl: The remote, or where it redirects to, may not be fetched from.
+    """
+    same = [False] * len(samples)
+
+    async def compare() -> None:
+        async with _source(access, traffic) as (source, flow):
+
+            async def ask(number: int) -> None:
+                sample = samples[number]
+                try:
+                    flow.fail_at_once()
+                    part = await source.read_part(sample) if sample.body else b""
+                    same[number] = part == sample.body
+                except UpstreamError as e:
+                    flow.failed(e)
+
+            with contextlib.suppress(HostClosed):
+                await flow.run(range(len(samples)), ask)
+
+    if samples:
+        _run(traffic, compare())
+    return same
+
+
 async def bring(access: Access, wanted: Wanted, sink: Sink, traffic: Traffic) -> None:
     """Fill a sink with one file, verified: for a caller with an event loop of its own.
 
@@ -214,6 +247,7 @@ async def bring(access: Access, wanted: Wanted, sink: Sink, traffic: Traffic) ->
 class _Source(Protocol):
     async def bring(self, wanted: Wanted, sink: Sink) -> None: ...
     async def measure(self, wanted: Wanted) -> int | None: ...
+    async def read_part(self, sample: Sample) -> bytes | None: ...
 
 
 @dataclass(slots=True)
@@ -275,6 +309,9 @@ class _Counted:
 
     async def measure(self, wanted: Wanted) -> int | None:
         return await self.source.measure(wanted)
+
+    async def read_part(self, sample: Sample) -> bytes | None:
+        return await self.source.read_part(sample)
 
 
 async def _bring_into(source: _Source, task: _Task, store: Store) -> None:

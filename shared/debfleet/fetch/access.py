@@ -48,6 +48,16 @@ class Wanted:
     limit: int = 1 << 30  # bytes at most, where the size is not known
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some bytes of a file below the remote's URL that we have."""
+
+    path: str  # not quoted
+    start: int
+    body: bytes  # the bytes from there
+    size: int  # of the whole file
+
+
 @dataclass(slots=True)
 class Got:
     """What came of one wanted file: it is in the store, or there is an error."""

@@ -24,7 +24,7 @@ from debfleet.errors import (
     TransferTimeout,
     UpstreamError,
 )
-from debfleet.fetch.access import Access, Wanted
+from debfleet.fetch.access import Access, Sample, Wanted
 from debfleet.fetch.connection import Connection, shown_url, stall_seconds
 from debfleet.fetch.failures import translated
 from debfleet.fetch.flow import Flow
@@ -34,6 +34,7 @@ _LONGEST_PAUSE = 10.0
 _LONGEST_CLOSING = 3600.0
 _STEP = 1 << 20  # a try that brings a file so much further is not counted
 _SLOWEST = 64  # bytes a second, over the stall guard's time
+_MOST_SKIPPED = 64 << 10  # bytes before a part, of a server that gives no parts
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -116,6 +117,35 @@ class HttpSource:
                 is_encoded = response.headers.get("Content-Encoding", "identity") != "identity"
                 size = None if is_encoded else response.content_length
         return size if size is None or size <= wanted.limit else None
+
+    async def read_part(self, sample: Sample) -> bytes | None:
+        """What the server has in the place of a sample; None: it gives no part of such a file.
+
+        Raises:
+            UpstreamError: As ``bring``, after one try.
+        """
+        url = join_url(self._access.url, sample.path)
+        start, count = sample.start, len(sample.body)
+        headers = {"Range": f"bytes={start}-{start + count - 1}"}
+        await self._flow.turn()
+        with translated(url, self._stall):
+            async with await self._connection.get(url, headers) as response:
+                if response.status == 206:
+                    skipped = 0
+                    if not _continues(response, start, sample.size):
+                        return None
+                elif response.status == 200:
+                    skipped = start
+                    if skipped > _MOST_SKIPPED or response.content_length != sample.size:
+                        return None
+                else:
+                    await self._refuse(response, url)
+                try:
+                    part = await response.content.readexactly(skipped + count)
+                except asyncio.IncompleteReadError:
+                    return None
+        self._flow.count(len(part))
+        return part[skipped:]
 
     def _forget(self, error: UpstreamError, sink: Sink, state: _State) -> bool:
         """After a failed try, drop what cannot be built upon; True: start over without a pause."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from debfleet.errors import ConnectionFailed, HttpStatusError, SizeMismatch, UnsupportedUrl
-from debfleet.fetch.access import Access, Wanted
+from debfleet.fetch.access import Access, Sample, Wanted
 from debfleet.fetch.flow import Flow
 from debfleet.fetch.http import Sink, check_whole
 
@@ -44,7 +46,25 @@ class LocalSource:
             HttpStatusError: 404 or 403, as a server would answer.
             UnsupportedUrl: It lies, all symbolic links followed, outside the allowed directories.
         """
-        named = os.path.join(self._root, wanted.path)
+        with self._opened(wanted.path) as (fd, shown):
+            await self._read(fd, shown, wanted, sink)
+        check_whole(shown, wanted, sink)
+
+    async def read_part(self, sample: Sample) -> bytes | None:
+        """What the file has in the place of a sample; None: it is of another size.
+
+        Raises:
+            HttpStatusError, UnsupportedUrl: As ``bring``.
+        """
+        with self._opened(sample.path) as (fd, _):
+            if os.fstat(fd).st_size != sample.size:
+                return None
+            return os.pread(fd, len(sample.body), sample.start)
+
+    @contextlib.contextmanager
+    def _opened(self, below: str) -> Iterator[tuple[int, str]]:
+        """A regular file's descriptor, and how the file is called in messages."""
+        named = os.path.join(self._root, below)
         path = self._allowed_path(named)
         shown = f"file://{named}"
         try:
@@ -55,10 +75,9 @@ class LocalSource:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise HttpStatusError(404, "Not Found", shown)
-            await self._read(fd, shown, wanted, sink)
+            yield fd, shown
         finally:
             os.close(fd)
-        check_whole(shown, wanted, sink)
 
     async def measure(self, wanted: Wanted) -> int | None:
         """The size of a file; None: nothing is there that could be read."""

@@ -30,11 +30,13 @@ blueprint = Blueprint("signing_services", __name__)
 _PATH = "/signing-services/"
 _COLUMN: dict[str, Condition] = {
     c: sql.Identifier("signing_services", c)
-    for c in ("name", "script", "created", "updated", "uuid")
+    for c in ("name", "script", "public_key", "fingerprint", "created", "updated", "uuid")
 }
 _ORDERINGS = {
     "name": _COLUMN["name"],
     "script": _COLUMN["script"],
+    "public_key": _COLUMN["public_key"],
+    "pubkey_fingerprint": _COLUMN["fingerprint"],
     "pulp_created": _COLUMN["created"],
     "pulp_last_updated": _COLUMN["updated"],
     "pulp_id": _COLUMN["uuid"],

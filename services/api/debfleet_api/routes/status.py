@@ -27,10 +27,16 @@ blueprint = Blueprint("status", __name__)
 VERSIONS = {"core": "3.123.1", "deb": "3.11.1"}
 
 _ENDPOINTS = (
+    "acs/deb/deb",
     "artifacts",
     "content",
+    "contentguards",
+    "contentguards/core/header",
+    "contentguards/core/rbac",
     "distributions",
     "distributions/deb/apt",
+    "domains",
+    "groups",
     "orphans/cleanup",
     "publications",
     "publications/deb/apt",
@@ -40,11 +46,16 @@ _ENDPOINTS = (
     "repositories",
     "repositories/deb/apt",
     "repository_versions",
+    "roles",
     "signing-services",
     "status",
+    "task-groups",
+    "task-schedules",
     "tasks",
+    "uploads",
+    "users",
     "workers",
-    *(f"content/deb/{CONTENT[k].endpoint}" for k in CONTENT if k in (1, 4, 5)),
+    *(f"content/deb/{kind.endpoint}" for kind in CONTENT.values()),
 )
 
 

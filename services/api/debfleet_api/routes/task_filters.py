@@ -25,7 +25,7 @@ from debfleet_api.filters import (
     time_filters,
     words,
 )
-from debfleet_api.hrefs import TASK, VERSION, WORKER
+from debfleet_api.hrefs import TASK, TASK_GROUP, VERSION, WORKER
 
 _STATES = ("waiting", "skipped", "running", "completed", "failed", "canceled", "canceling")
 ORDERINGS: dict[str, Condition] = {
@@ -39,7 +39,7 @@ ORDERINGS: dict[str, Condition] = {
 
 
 def task_filters(tx: Tx) -> dict[str, Filter]:
-    """By parameter; ``t`` is the task and ``p`` its parent."""
+    """By parameter; ``t`` is the task, ``p`` its parent and ``g`` its group."""
     column = {c: sql.Identifier("t", c) for c in ("state", "name", "logging_cid", "uuid")}
     name = text_filters("name", column["name"])
     cid = text_filters("logging_cid", column["logging_cid"])
@@ -53,7 +53,9 @@ def task_filters(tx: Tx) -> dict[str, Filter]:
         "child_tasks": lambda v: sql.SQL(
             "t.id IN (SELECT c.parent FROM tasks c WHERE c.uuid = {})"
         ).format(literal(read_ref(v, TASK).uuid)),
-        "task_group": lambda v: FALSE,
+        "task_group": lambda v: sql.SQL("g.uuid = {}").format(
+            literal(read_ref(v, TASK_GROUP).uuid)
+        ),
         "minimal": Typed(
             lambda v: TRUE if read_flag(v) in (True, False) else FALSE, {"type": "boolean"}
         ),

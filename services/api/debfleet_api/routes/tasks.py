@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from flask import Blueprint, Response, request
@@ -31,6 +31,7 @@ from debfleet_api.filters import (
 from debfleet_api.hrefs import (
     PUBLICATION,
     TASK,
+    TASK_GROUP,
     VERBATIM,
     VERSION,
     WORKER,
@@ -134,9 +135,7 @@ def cancel_task(key: str) -> Response:
     if state != "canceled":
         text = "The only acceptable value for 'state' is 'canceled'."
         raise field_errors({"state": [text]})
-    outcome = api().db.run(lambda tx: task_rows.cancel(tx, uuid))
-    if outcome == "canceled":
-        asks.ring(api().db.run(lambda tx: _start_waiting(tx, uuid)))
+    outcome = cancel_by_uuid(uuid)
     with api().db.transaction() as tx:
         after = _task(tx, uuid)
     is_conflict = outcome == "final" and before["state"] != "canceled"
@@ -185,12 +184,22 @@ def purge() -> Response:
     return asks.ask(NewTask(kind="purge", name="pulpcore.app.tasks.purge.purge", args=args))
 
 
+def cancel_by_uuid(uuid: UUID) -> Literal["canceled", "final"]:
+    """End a task, and let those begin that waited for it."""
+    outcome = api().db.run(lambda tx: task_rows.cancel(tx, uuid))
+    if outcome == "canceled":
+        asks.ring(api().db.run(lambda tx: _start_waiting(tx, uuid)))
+    return outcome
+
+
 def _listing() -> Listing:
     return Listing(task_filters(NO_TX), ORDERINGS)
 
 
-_SELECTED = sql.SQL("t.*, p.uuid AS parent_uuid")
-_SOURCE = sql.SQL("tasks t LEFT JOIN tasks p ON p.id = t.parent")
+_SELECTED = sql.SQL("t.*, p.uuid AS parent_uuid, g.uuid AS group_uuid")
+_SOURCE = sql.SQL(
+    "tasks t LEFT JOIN tasks p ON p.id = t.parent LEFT JOIN task_groups g ON g.id = t.task_group"
+)
 
 
 def _start_waiting(tx: Tx, uuid: UUID) -> list[Any]:
@@ -271,7 +280,26 @@ def _render(
     created: Sequence[str],
     result: Any,
 ) -> dict[str, Any]:
-    worker, by, parent = row["worker"], row["created_by"], row["parent_uuid"]
+    by, parent, group = row["created_by"], row["parent_uuid"], row["group_uuid"]
+    return {
+        **render_minimal(row),
+        "logging_cid": row["logging_cid"],
+        "created_by": None if by is None else user_href(by),
+        "error": row["error"],
+        "parent_task": None if parent is None else href(TASK, parent),
+        "child_tasks": [href(TASK, c) for c in children],
+        "task_group": None if group is None else href(TASK_GROUP, group),
+        "progress_reports": list(progress),
+        "created_resources": list(created),
+        "created_resource_prns": row["created_resources"],
+        "reserved_resources_record": row["reserved"],
+        "result": result,
+    }
+
+
+def render_minimal(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's row without what came of it."""
+    worker = row["worker"]
     return {
         "pulp_href": href(TASK, row["uuid"]),
         "prn": prn(TASK, row["uuid"]),
@@ -279,20 +307,9 @@ def _render(
         "pulp_last_updated": wire_time(row["updated"]),
         "state": row["state"],
         "name": row["name"],
-        "logging_cid": row["logging_cid"],
-        "created_by": None if by is None else user_href(by),
         "unblocked_at": wire_time(row["unblocked"]),
         "started_at": wire_time(row["started"]),
         "finished_at": wire_time(row["finished"]),
-        "error": row["error"],
         "worker": None if worker is None else href(WORKER, worker),
-        "parent_task": None if parent is None else href(TASK, parent),
-        "child_tasks": [href(TASK, c) for c in children],
-        "task_group": None,
-        "progress_reports": list(progress),
-        "created_resources": list(created),
-        "created_resource_prns": row["created_resources"],
-        "reserved_resources_record": row["reserved"],
-        "result": result,
         "pulp_api_version": "v3",
     }

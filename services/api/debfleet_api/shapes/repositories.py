@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from debfleet_api.shapes.base import Href, Labels, Part, Shown
@@ -63,6 +64,15 @@ class HiddenField(Part):
 
     name: str
     is_set: bool
+
+
+class AlternateSource(Shown, title="deb.AptAlternateContentSourceResponse"):
+    """A remote that is tried before others for the files that it offers."""
+
+    name: str
+    last_refreshed: datetime | None
+    paths: list[str]
+    remote: Href
 
 
 class BaseRemote(Shown, title="GenericRemoteResponse"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from debfleet_api.shapes.base import Href, Part, Shown, Thinned
+from debfleet_api.shapes.base import Href, Labels, Part, Shown, Thinned
 
 
 class Progress(Part, title="ProgressReportResponse"):
@@ -148,6 +148,20 @@ class ContentSettings(Part, title="ContentSettingsResponse"):
 
     content_origin: str | None
     content_path_prefix: str
+
+
+class Domain(Shown, title="DomainResponse"):
+    """The one domain."""
+
+    name: str
+    description: str | None
+    pulp_labels: Labels
+    storage_class: str
+    storage_settings: dict[str, Any]
+    redirect_to_object_storage: bool
+    hide_guarded_distributions: bool
+    default_content_guard: Href | None
+    default_content_guard_prn: str | None
 
 
 class Status(Part, title="StatusResponse"):

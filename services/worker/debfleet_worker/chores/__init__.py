@@ -15,6 +15,7 @@ from debfleet_worker.chores import (
     modify,
     orphans,
     purge,
+    reclaim,
     repair,
 )
 from debfleet_worker.worker import Step
@@ -29,5 +30,6 @@ CHORES: Final[Mapping[str, Step]] = {
     "modify": modify.run,
     "orphans": orphans.run,
     "purge": purge.run,
+    "reclaim": reclaim.run,
     "repair": repair.run,
 }

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from debfleet.db import additions, installation, jobs, placements, uploads, versions
+from debfleet.db import (
+    additions,
+    installation,
+    jobs,
+    placements,
+    seen_files,
+    uploads,
+    versions,
+)
 from debfleet.db.additions import Added
 from debfleet.db.connect import Tx
 from debfleet.db.placements import Placed
@@ -78,6 +86,7 @@ def _finish(
     placed = Placed([], [])
     version = None
     if repository is not None:
+        seen_files.see_file(tx, repository, file.sha256)
         if kind == Kind.PACKAGE:
             where = (args["distribution"], args["component"])
             placed = placements.place_packages(tx, [added.unit], *where)

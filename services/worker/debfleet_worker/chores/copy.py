@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from debfleet.db import copies, jobs, publications, tasks
+from debfleet.db import copies, jobs, publications, seen_files, tasks
 from debfleet.db.connect import Tx
 from debfleet.db.copies import Copy
 from debfleet.db.tasks import NewTask
@@ -34,6 +34,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         copy = _read(entry)
         version = copies.copy_content(tx, job.task, copy, structured=args["structured"])
         if version is not None:
+            seen_files.pass_on(tx, job.task, copy.target, version.number)
             made.append((copy.target, version))
     log.info("content.copied", extra={"entries": len(args["entries"]), "versions": len(made)})
     if len(made) == 1:

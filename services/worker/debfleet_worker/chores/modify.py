@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from debfleet.db import jobs, placements, repositories, units, versions
+from debfleet.db import jobs, placements, repositories, seen_files, units, versions
 from debfleet.db.connect import Tx
 from debfleet.identity import UnitId
 from debfleet.model import Job, Kind, Ring
@@ -44,6 +44,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     if version is None:
         log.info("version.unchanged")
     else:
+        seen_files.pass_on(tx, job.task, args["repository"], version.number)
         log.info("version.made", extra={"number": version.number})
     # The task's result is the version: the API shows it as it is when it is asked.
     return end_with_version(tx, job, args["repository"], version)

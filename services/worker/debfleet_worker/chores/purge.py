@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from debfleet.db import jobs, purges, tasks
+from debfleet.db import jobs, purges, task_groups, tasks
 from debfleet.db.connect import Tx
 from debfleet.model import Job
 from debfleet_worker.lease import Lease
@@ -43,6 +43,7 @@ def _purge(tx: Tx, job: Job) -> bool:
         tasks.add_progress(tx, job.task, code, message, done=count)
     is_last = count < _AT_ONCE
     if is_last:
+        task_groups.drop_empty(tx)
         tasks.add_progress(
             tx, job.task, "purge.tasks.error", "Errors encountered during purge", done=0
         )

@@ -1,4 +1,7 @@
-"""Repair: see whether a version's files are in the store and whole; fetch again what is not."""
+"""Repair: see whether files are in the store and whole; fetch again what is not.
+
+Those of one version, or all that there are.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     while True:
         lease.check()
         with worker.db.transaction() as tx:
-            files = repairs.list_files(tx, repository, number, after=after, limit=_AT_ONCE)
+            if repository is None:
+                files = repairs.list_all_files(tx, after=after, limit=_AT_ONCE)
+            else:
+                files = repairs.list_files(tx, repository, number, after=after, limit=_AT_ONCE)
         if not files:
             break
         after = files[-1].id
@@ -87,7 +93,7 @@ def _is_whole(worker: Worker, lease: Lease, file: StoredFile, verify: bool) -> b
     return digest.digest() == file.sha256
 
 
-def _fetch(worker: Worker, lease: Lease, repository: int, batch: _Batch) -> None:
+def _fetch(worker: Worker, lease: Lease, repository: int | None, batch: _Batch) -> None:
     """From each remote that offers one of the files, what is still lacking."""
     sizes = {f.sha256: f.size for f in batch.lost}
     with worker.db.transaction() as tx:

@@ -1,7 +1,8 @@
 """Assemble: make one complete repository version of what the sync found, in one transaction.
 
 Reads the units that plan and index left; leaves a version, or none where nothing changed, and
-ends the task, or opens publish where the repository publishes by itself. It never asks upstream.
+ends the task, or opens publish where the repository publishes by itself. It never asks upstream. A
+refresh of an alternate content source makes no version.
 """
 
 from __future__ import annotations
@@ -9,7 +10,18 @@ from __future__ import annotations
 import logging
 
 from debfleet import reports
-from debfleet.db import generics, guards, jobs, plans, repositories, tasks, units, versions
+from debfleet.db import (
+    alternates,
+    generics,
+    guards,
+    jobs,
+    plans,
+    repositories,
+    seen_files,
+    tasks,
+    units,
+    versions,
+)
 from debfleet.db.connect import Tx
 from debfleet.guards import MISSING_FILES, guard_level
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
@@ -39,6 +51,8 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     jobs.hold(tx, job)
     repository, mirror = job.task_args["repository"], bool(job.task_args["mirror"])
     remote = repositories.get_remote(tx, job.task_args["remote"])
+    if repository is None:
+        return _finish_refresh(tx, job, remote)
     options = sync_options(remote, mirror)
     units.lock_content(tx)
     plans.add_flat_structure(tx, job.task)
@@ -57,6 +71,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         without_refused=not keeps_missing,
     )
     generics.note_sizes(tx, job.task)
+    seen_files.settle(tx, job.task, repository, remote.id)
     plans.add_offers(tx, job.task, remote.id)
     guards.see_counts(tx, remote.id, remote.url, taken_by(remote), counts_by_dist)
     _report_tolerances(tx, job)
@@ -79,6 +94,15 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     else:
         log.info("version.made", extra={"number": version.number, "added": added})
     return end_with_version(tx, job, repository, version)
+
+
+def _finish_refresh(tx: Tx, job: Job, remote: Remote) -> list[Ring]:
+    """Of an alternate content source: what it offers is all that is kept."""
+    plans.add_offers(tx, job.task, remote.id)
+    alternates.note_refreshed(tx, job.task_args["alternate"], remote.id)
+    tasks.complete(tx, job)
+    log.info("alternate.refreshed", extra={"remote": remote.id})
+    return []
 
 
 def _check_counts(

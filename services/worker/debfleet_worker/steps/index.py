@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from debfleet.db import generics, jobs, plans, repositories, tasks, units
+from debfleet.db import generics, jobs, plans, repositories, seen_files, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.plans import WantedIndex
@@ -234,7 +234,9 @@ def _finish(
             "bytes": stored.plain.size,
         },
     )
-    return jobs.finish(tx, job, open_missing(tx, worker.settings, job, remote, [wanted]))
+    reach = seen_files.find_reach(tx, job.task)
+    opens = open_missing(tx, worker.settings, job, remote, [wanted], reach)
+    return jobs.finish(tx, job, opens)
 
 
 def _ingest(
@@ -266,7 +268,9 @@ def _finish_missing(
         again = plans.accept_all_as_well(tx, job.task, wanted)
     log.warning("index.missing", extra={"path": wanted.path})
     siblings = [replace(wanted, position=position) for position in again]
-    return jobs.finish(tx, job, open_missing(tx, worker.settings, job, remote, siblings))
+    reach = seen_files.find_reach(tx, job.task)
+    opens = open_missing(tx, worker.settings, job, remote, siblings, reach)
+    return jobs.finish(tx, job, opens)
 
 
 def _tolerate(tx: Tx, job: Job, reason: str, file: str, details: list[str]) -> None:

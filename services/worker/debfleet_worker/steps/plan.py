@@ -15,11 +15,22 @@ from typing import Any
 
 from debfleet import reports
 from debfleet.config import Settings
-from debfleet.db import generics, guards, jobs, orphans, plans, repositories, tasks, units
+from debfleet.db import (
+    generics,
+    guards,
+    jobs,
+    orphans,
+    plans,
+    repositories,
+    seen_files,
+    tasks,
+    units,
+)
 from debfleet.db.connect import Tx
 from debfleet.db.index_forms import INDEX_FORMS
 from debfleet.db.jobs import NewJob
-from debfleet.db.plans import RepositoryState, WantedIndex
+from debfleet.db.plans import WantedIndex
+from debfleet.db.seen_files import Reach
 from debfleet.deb import paths
 from debfleet.errors import NoUrl
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
@@ -51,7 +62,7 @@ class _Plan:
 class _Held:
     """What the latest version holds of upstream's own files."""
 
-    state: RepositoryState
+    options: dict[str, Any] | None  # that it was made with; None: not made by a sync
     release_files: dict[str, tuple[int, bytes]]  # by directory: unit and release digest
     indices: list[dict[str, Any]]  # PackageIndex and SourceIndex units
     seen: dict[str, guards.Seen]  # what the remote last gave, by directory
@@ -62,14 +73,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     """Plan one sync; every outcome is one transaction."""
     with worker.db.transaction() as tx:
         remote = repositories.get_remote(tx, job.task_args["remote"])
-        state = plans.get_repository_state(tx, job.task_args["repository"])
-        held = _Held(
-            state,
-            plans.list_held_release_files(tx, state.id),
-            plans.list_held_indices(tx, state.id),
-            guards.list_seen(tx, remote.id, remote.url),
-            guards.get_now(tx),
-        )
+        held = _get_held(tx, job.task_args["repository"], remote)
     _refuse_without_url(remote)
     dists = fetch_dists(worker, lease, remote)
     plan = _decide(worker.settings, job, remote, dists, held)
@@ -81,12 +85,26 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
         worker.commit(lambda tx: _finish(tx, worker, job, remote, plan, held))
 
 
+def _get_held(tx: Tx, repository: int | None, remote: Remote) -> _Held:
+    seen, now = guards.list_seen(tx, remote.id, remote.url), guards.get_now(tx)
+    if repository is None:  # a refresh of an alternate content source
+        return _Held(None, {}, [], seen, now)
+    state = plans.get_repository_state(tx, repository)
+    return _Held(
+        state.options,
+        plans.list_held_release_files(tx, state.id),
+        plans.list_held_indices(tx, state.id),
+        seen,
+        now,
+    )
+
+
 def _decide(settings: Settings, job: Job, remote: Remote, dists: list[Dist], held: _Held) -> _Plan:
     """What is looked at, given what the latest version holds (sync-semantics 2)."""
     mirror = bool(job.task_args["mirror"])
     findings = check_dists(Watch(remote, mirror), dists, held.seen, held.now)
     options = sync_options(remote, mirror)
-    optimize = bool(job.task_args["optimize"]) and held.state.options == options
+    optimize = bool(job.task_args["optimize"]) and held.options == options
     skipped = [d for d in dists if _is_held(d, held)] if optimize else []
     if mirror and not len(skipped) == len(dists) == len(held.release_files):
         # A mirror that changed is looked at in full: what one dist lost another may still have.
@@ -189,7 +207,8 @@ def _finish(
     )
     for dist in plan.dists:
         _add_structure(tx, job, dist, plan)
-    wanted = _resolve_known(tx, plan.wanted)
+    reach = seen_files.find_reach(tx, job.task)
+    wanted = _resolve_known(tx, plan.wanted, reach)
     plans.add_wanted_indices(tx, job.task, wanted)
     kept = plan.kept_indices + [(w.unit_kind, w.unit) for w in wanted if w.unit is not None]
     for kind in sorted({kind for kind, _ in kept}):
@@ -207,7 +226,7 @@ def _finish(
         for w in wanted
         if w.state == "wanted"
     ]
-    opens += open_missing(tx, worker.settings, job, remote, known)
+    opens += open_missing(tx, worker.settings, job, remote, known, reach)
     log.info(
         "sync.planned",
         extra={"indices": len(wanted), "known": len(known), "round": job.round},
@@ -254,8 +273,11 @@ def _add_structure(tx: Tx, job: Job, dist: Dist, plan: _Plan) -> None:
     )
 
 
-def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
-    """Mark the indices that somebody ingested before and whose files are stored."""
+def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex], reach: Reach) -> list[WantedIndex]:
+    """Mark the indices that somebody ingested before and whose files are stored.
+
+    What whoever asked may not read is not taken as known: the remote is to show it.
+    """
     to_look_up = [bytes.fromhex(w.sha256) for w in wanted]
     by_profile: dict[bytes, list[bytes]] = {}
     for index in wanted:
@@ -264,6 +286,11 @@ def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
         profile: units.find_indices(tx, digests, profile) for profile, digests in by_profile.items()
     }
     stored = plans.list_stored(tx, to_look_up)
+    held = None
+    if reach is not None:
+        forms = [bytes.fromhex(file["sha256"]) for w in wanted for file in w.files.values()]
+        held = seen_files.list_held(tx, [*to_look_up, *forms], reach)
+        stored &= held
     resolved = []
     for index in wanted:
         digest, found = bytes.fromhex(index.sha256), known[_profile(index)]
@@ -278,6 +305,8 @@ def _resolve_known(tx: Tx, wanted: Sequence[WantedIndex]) -> list[WantedIndex]:
             paths.in_directory(index.directory, path): bytes.fromhex(file["sha256"])
             for path, file in index.files.items()
         }
+        if held is not None:
+            files = {path: form for path, form in files.items() if form in held}
         plans.add_unit_files(tx, index.unit_kind, unit, files)
         resolved.append(replace(index, index=found[digest], unit=unit, state="known"))
     return resolved

@@ -33,6 +33,7 @@ from debfleet_api.hrefs import (
     PUBLICATION,
     REMOTE,
     REPOSITORY,
+    TASK,
     VERBATIM,
     find_href,
     find_ref,
@@ -43,6 +44,7 @@ from debfleet_api.hrefs import (
 )
 from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operations
 from debfleet_api.paging import page_answer, read_page
+from debfleet_api.permissions import list_held
 from debfleet_api.routes.access.groups import group_row
 from debfleet_api.routes.access.users import user_row
 from debfleet_api.shapes.access import (
@@ -65,6 +67,7 @@ _OBJECTS = {
     "publications/deb/verbatim": VERBATIM,
     "contentguards/core/rbac": RBAC_GUARD,
     "contentguards/core/header": HEADER_GUARD,
+    "tasks": TASK,
 }
 
 
@@ -155,7 +158,7 @@ def my_permissions(model: str, key: str) -> Response:
                 if p.endswith((f"_{word}", f"_{word}_version")) and not p.startswith("deb.add_")
             ]
         else:
-            held = access.list_permissions(tx, user.id, name)
+            held = sorted(list_held(tx, model, UUID(name.rpartition(":")[2])))
     return answer({"permissions": held})
 
 
@@ -309,7 +312,9 @@ def _listing() -> Listing:
     filters["content_object"] = _on_object
     orderings: dict[str, Condition] = {
         "role": sql.Identifier("r", "name"),
+        "description": sql.Identifier("r", "description"),
         "pulp_created": sql.Identifier("g", "created"),
+        "pk": sql.Identifier("g", "uuid"),
     }
     return Listing(filters, orderings)
 

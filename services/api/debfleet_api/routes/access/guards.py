@@ -201,6 +201,8 @@ def _listing(kind: str | None) -> Listing:
         filters |= {n: chosen[n] for n in ("pulp_type", "pulp_type__in")}
     orderings: dict[str, Condition] = {
         "name": name,
+        "description": sql.Identifier("content_guards", "description"),
+        "pulp_type": _KIND,
         "pulp_created": sql.Identifier("content_guards", "created"),
         "pulp_last_updated": sql.Identifier("content_guards", "updated"),
         "pulp_id": _UUID,

@@ -128,6 +128,18 @@ def list_artifacts() -> Response:
 @operation("artifacts", "read", {200: Artifact})
 def read_artifact(key: str) -> Response:
     """One artifact."""
+    return answer(chosen_fields(_shown(key)))
+
+
+@blueprint.delete("/artifacts/<key>/")
+@operation("artifacts", "delete", {204: None})
+def delete_artifact(key: str) -> Response:
+    """403, as by Pulp's default policy: cleanup removes what nobody needs."""
+    _shown(key)
+    raise Refusal(403, {"detail": "You do not have permission to perform this action."})
+
+
+def _shown(key: str) -> dict[str, Any]:
     uuid = find_uuid(key)
     if uuid is None:
         raise not_found()
@@ -137,7 +149,7 @@ def read_artifact(key: str) -> Response:
         if unit is not None and unit.kind == Kind.ARTIFACT:
             row = contents.find_artifact(tx, unit.id)
             if row is not None:
-                return answer(chosen_fields(show_artifact(ids, row)))
+                return show_artifact(ids, row)
     raise no_such("Artifact")
 
 

@@ -83,6 +83,10 @@ COLUMNS: dict[Kind, dict[str, Condition]] = {
     },
 }
 _ONLY_ORDERED = frozenset({"architecture_variant"})
+_ALSO_ORDERED = {
+    Kind.RELEASE_FILE: _columns("distribution", "components", "architectures"),
+    Kind.RELEASE: _columns("description"),
+}
 _NOT_FILTERED = {Kind.INSTALLER_PACKAGE: frozenset({"relative_path"})}  # as in Pulp
 
 # By kind: fields that have no column, and how they are called in the stanza, where they are read.
@@ -127,7 +131,8 @@ def kind_filters(kind: Kind) -> dict[str, Filter]:
 
 def orderings(kind: Kind) -> dict[str, Condition]:
     """What a kind's list can be ordered by."""
-    found = {**COLUMNS.get(kind, {}), **_ONCE}
+    found = {**COLUMNS.get(kind, {}), **_ALSO_ORDERED.get(kind, {}), **_ONCE}
+    found["pulp_type"] = sql.SQL("1 + 0")  # there is one
     found["timestamp_of_interest"] = sql.SQL("u.last_wanted")
     if kind in _DIGESTED:
         found["sha256"] = sql.Identifier("u", "sha256")
