@@ -109,12 +109,12 @@ MUTANTS = (
         _WHOLE,
     ),
     Mutant(
-        "V2", "a task that is over takes no version any more",
+        "V2", "a task that is over stays as it ended",
         "shared/debfleet/db/endings.sql",
         "WHERE id = %(task)s AND finished IS NULL\n"
         "   AND (%(round)s::int IS NULL OR (round = %(round)s AND state = 'running'))",
         "WHERE id = %(task)s",
-        _WHOLE,
+        "tests/services/test_api_tasks.py",
     ),
     Mutant(
         "V3", "a lost lease is queued again",
@@ -149,6 +149,12 @@ MUTANTS = (
         "shared/debfleet/store/receiver.py",
         "if expected_sha256 is not None and sha256 != expected_sha256:", "if False:",
         "tests/unit/test_store.py",
+    ),
+    Mutant(
+        "V7", "files are flushed before a row says that they are stored",
+        "services/worker/debfleet_worker/steps/download.py",
+        "    worker.store.flush()\n", "",
+        "tests/services/test_sync_troubles.py",
     ),
     Mutant(
         "V8", "no more requests at once than there are slots",

@@ -80,12 +80,12 @@ class Fleet:
         self.start_workers([name])
         return self.processes[name].pid
 
-    def start_workers(self, names: Sequence[str]) -> None:
+    def start_workers(self, names: Sequence[str], **environ: str) -> None:
         """Start workers side by side, and wait for the first heartbeat of each."""
         query = "select count(*) from processes where kind = 'worker'"
         wanted = self.count(query) + len(names)
         for name in names:
-            self._start(name, "worker")
+            self._start(name, "worker", **environ)
         wait_for(
             lambda: all(map(self._alive, names)) and self.count(query) >= wanted,
             f"{', '.join(names)} have started",

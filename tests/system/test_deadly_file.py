@@ -56,7 +56,7 @@ def test_a_file_that_kills_its_worker_each_time_ends_up_alone_and_the_others_are
         task = finished(api, href)
 
     assert task["state"] == "failed"
-    assert f"it was at: {deadly.path}. " in task["error"]["description"]
+    assert f"it was at: {deadly.path}." in task["error"]["description"]
     # Twice with another file, and as often as is left alone.
     assert deaths == 2 + ATTEMPTS - 1
     stored = stored_digests(fleet.store_url)
