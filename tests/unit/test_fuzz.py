@@ -131,6 +131,11 @@ def test_a_broken_key_is_a_key_or_no_key(text: bytes) -> None:
     check_key(text.decode("utf-8", errors="replace"))
 
 
+def test_a_key_with_what_is_no_character_in_it_is_read_or_refused() -> None:
+    check_key(KEY.public.replace("=", "\udcff=", 1))
+    check_key("\ud800" + KEY.public)
+
+
 @calm
 @given(st.text(st.sampled_from("ab./\\%~+: \0\n#?@é"), max_size=30))
 def test_a_path_from_upstream_stays_below_the_remotes_url(path: str) -> None:
