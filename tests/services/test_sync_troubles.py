@@ -48,6 +48,27 @@ def test_an_upstream_that_turns_from_inrelease_to_release_with_a_signature_and_b
     ]
 
 
+@pytest.mark.parametrize("is_signed", [True, False], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("left", ["InRelease", "Release"])
+def test_a_form_of_release_that_was_left_over_is_neither_taken_nor_kept(
+    flow: Flow, upstream: Upstream, write: Write, left: str, is_signed: bool
+) -> None:
+    key = SigningKey.generate()
+    old, new = (write(stable(p, day=d), key=key).folder for p, d in ((A, 1), (B, 2)))
+    forms = {"InRelease": ("InRelease",), "Release": ("Release", "Release.gpg")}
+    for name in forms[left]:
+        (new / "dists/stable" / name).write_bytes((old / "dists/stable" / name).read_bytes())
+    upstream.rotate(new)
+    flow.set_remote(upstream, gpgkey=key.public if is_signed else None)
+
+    done = flow.sync(mirror=True)
+
+    assert done.state == "completed", done.error
+    assert {name for name, _, _ in flow.packages()} == {"b"}
+    [kept] = (names for name, names in forms.items() if name != left)
+    assert _release_files(flow) == {f"dists/stable/{name}" for name in kept}
+
+
 def _release_files(flow: Flow) -> set[str]:
     """The forms of Release that the latest version holds."""
     found = rows(
