@@ -7,6 +7,7 @@ STAMP := .venv/.installed
 CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 CLIENTS := tests/clients/.venv
+FUZZ := tests/fuzz/.engine
 
 .PHONY: help demo venv test format lint imports types unit services clients system faults fuzz bench rabbitmq kubectl lock clean docs prometheus dashboards pictures
 
@@ -20,7 +21,7 @@ help:
 	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
 	@echo '             hundred switches under twenty apt clients'
 	@echo 'make dashboards   write the dashboards for Grafana anew; make pictures: draw them, of a busy fleet'
-	@echo 'make fuzz    what upstream and clients send, broken at random, for longer (EXAMPLES=5000)'
+	@echo 'make fuzz    what upstream and clients send, broken at random, for longer (EXAMPLES=5000 RUNS=100000)'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -98,10 +99,19 @@ faults: $(STAMP)
 	  --seed $(or $(SEED),1) --lanes $(or $(LANES),3) --write ../docs/reliability.md
 	@$(PYTEST) -q --timeout 1800 tests/$@
 
-# What upstream and clients send, broken at random: EXAMPLES of each kind.
-fuzz: $(STAMP)
+# What upstream and clients send, broken at random: EXAMPLES of each kind; then RUNS more of what
+# upstream sends, each made of the one before that reached something new (atheris).
+fuzz: $(STAMP) $(FUZZ)/.installed
 	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) -q -n 2 --timeout 0 --hypothesis-profile fuzz \
 	  tests/unit/test_fuzz.py tests/services/test_api_fuzz.py
+	@cd tests && PYTHONPATH=fuzz/.engine ../$(BIN)/python -m fuzz.run --runs $(or $(RUNS),100000)
+
+$(FUZZ)/.installed: tests/fuzz/requirements.lock $(STAMP)
+	@rm -rf $(FUZZ)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --only-binary :all: --target $(FUZZ) -r $< || { \
+	  echo 'the engine of the fuzzers has no build for this Python: use 3.11 (make PYTHON=python3.11 …)'; exit 1; }
+	@touch $@
 
 rabbitmq prometheus:
 	@.ci/$@
@@ -115,6 +125,9 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) \
 	  -o tests/clients/requirements.lock tests/clients/requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) \
+	  -o tests/fuzz/requirements.lock tests/fuzz/requirements.in
 
 clean:
-	rm -rf .venv $(CLIENTS) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(CLIENTS) $(FUZZ) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

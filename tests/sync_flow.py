@@ -70,6 +70,10 @@ class Flow:
 
     def sync(self, *, mirror: bool = False, optimize: bool = True) -> Synced:
         """One sync from asking to its end."""
+        return self.go_on(self.ask_sync(mirror=mirror, optimize=optimize))
+
+    def ask_sync(self, *, mirror: bool = False, optimize: bool = True) -> int:
+        """Ask for a sync and let its task begin; its id."""
         assert self.remote is not None
         args = {"repository": self.repository["id"], "remote": self.remote.id}
         args |= {"mirror": mirror, "optimize": optimize}
@@ -83,13 +87,24 @@ class Flow:
         )
         task = self.db.run(lambda tx: tasks.ask(tx, new)).id
         self.db.run(lambda tx: tasks.start(tx, task))
-        return self.go_on(task)
+        return task
 
     def go_on(self, task: int) -> Synced:
         """Run what of a task can run now."""
         while job := self._next(task):
             run_job(self.crew, job)
         return self._synced(task)
+
+    def go_on_to(self, task: int, kind: str, **args: Any) -> int:
+        """Run jobs of a task until the next is one of this kind with these args; its id."""
+        while job := self._next(task):
+            with self.db.transaction() as tx:
+                row = tx.execute("select kind, args from jobs where id = %s", (job,)).fetchone()
+            assert row is not None
+            if row["kind"] == kind and args.items() <= row["args"].items():
+                return job
+            run_job(self.crew, job)
+        raise AssertionError(f"no {kind} job came up: {self._synced(task)}")
 
     def _next(self, task: int) -> int | None:
         with self.db.transaction() as tx:

@@ -177,7 +177,7 @@ def _read_keys(keys: str | bytes) -> Iterable[pysequoia.Cert]:
     for kind, _ in blocks:
         if kind != "PUBLIC KEY BLOCK":
             raise BadKey(f"The text is no OpenPGP public key, but a {kind.lower()}.")
-    return [cert for _, block in blocks for cert in _certs(block.encode("utf-8"))]
+    return [cert for _, block in blocks for cert in _certs(block.encode("utf-8", "replace"))]
 
 
 def _certs(data: bytes) -> list[pysequoia.Cert]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -47,11 +49,34 @@ class Ground:
         self.postgres.stop()
         self.postgres.start()
 
+    def copy_postgres(self) -> Path:
+        """A copy of all that is committed by now, as a replica that will fall behind has it."""
+        copy = self.postgres.folder / "data.copy"
+        self.postgres.stop()
+        _copy(self.postgres.folder / "data", copy)
+        self.postgres.start()
+        return copy
+
+    def fail_over(self, copy: Path) -> None:
+        """Lose the server as in a crash, and go on with the copy: the commits since are gone."""
+        assert self.postgres.pid is not None
+        os.kill(self.postgres.pid, signal.SIGQUIT)
+        self.postgres.stop()
+        data = self.postgres.folder / "data"
+        shutil.rmtree(data)
+        _copy(copy, data)
+        self.postgres.start()
+
     def show_logs(self) -> None:
         """The last lines of every process."""
         for log in sorted(self.folder.glob("lane-*/*.log")):
             tail = log.read_text(errors="replace").splitlines()[-15:]
             print("\n".join([f"--- {log.parent.name}/{log.name}", *tail]), flush=True)
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """With its owner, who is not always we."""
+    subprocess.run(["cp", "-a", str(folder), str(to)], check=True)
 
 
 @contextmanager

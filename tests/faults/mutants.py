@@ -29,6 +29,8 @@ class Mutant:
     test: str  # must fail then
 
 
+_WHOLE = "tests/services/test_all_or_nothing.py"
+
 MUTANTS = (
     Mutant(
         "V1", "an index stays reachable by hash after a switch",
@@ -36,6 +38,83 @@ MUTANTS = (
         "(until is null or until > clock_timestamp() - make_interval(secs => %(seconds)s))\n union",
         "until is null\n union",
         "tests/services/test_content.py",
+    ),
+    Mutant(
+        "V2", "who follows a repository is served complete publications alone",
+        "shared/debfleet/db/migrations/0005_publications.sql",
+        "where p.is_complete and p.repository = coalesce(d.repository,",
+        "where p.repository = coalesce(d.repository,",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "who names a publication is served it when it is complete",
+        "shared/debfleet/db/migrations/0005_publications.sql",
+        "where p.id = d.publication and p.is_complete)", "where p.id = d.publication)",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a new distribution takes a complete publication alone",
+        "shared/debfleet/db/distributions.sql",
+        "v.repository, v.number, (select id from publications where uuid = %(publication)s"
+        " and is_complete)",
+        "v.repository, v.number, (select id from publications where uuid = %(publication)s)",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a distribution turns to a complete publication alone",
+        "shared/debfleet/db/distributions.sql",
+        "publication = (select id from publications where uuid = %(publication)s and is_complete)",
+        "publication = (select id from publications where uuid = %(publication)s)",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "the API finds complete publications alone",
+        "shared/debfleet/db/publications.sql",
+        "from publications where uuid = %(uuid)s and is_complete",
+        "from publications where uuid = %(uuid)s",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "the API lists complete publications alone",
+        "services/api/debfleet_api/routes/publications.py",
+        'sql.SQL("p.is_complete AND p.kind = {}")', 'sql.SQL("p.kind = {}")',
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a checkpoint is served when it is complete",
+        "shared/debfleet/db/served.sql",
+        "and p.checkpoint and p.is_complete\n where d.id = %(distribution)s and p.created",
+        "and p.checkpoint\n where d.id = %(distribution)s and p.created",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a checkpoint is listed when it is complete",
+        "shared/debfleet/db/served.sql",
+        "and p.checkpoint and p.is_complete\n where d.id = %(distribution)s order by",
+        "and p.checkpoint\n where d.id = %(distribution)s order by",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a version comes in the transaction that ends its sync",
+        "services/worker/debfleet_worker/steps/assemble.py",
+        "    generics.note_sizes(tx, job.task)",
+        "    tx.commit()\n    generics.note_sizes(tx, job.task)",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a publication is served from the transaction that ends its task",
+        "services/worker/debfleet_worker/steps/publish.py",
+        "    publications.complete_publication(tx, publication.id)",
+        "    publications.complete_publication(tx, publication.id)\n    tx.commit()",
+        _WHOLE,
+    ),
+    Mutant(
+        "V2", "a task that is over stays as it ended",
+        "shared/debfleet/db/endings.sql",
+        "WHERE id = %(task)s AND finished IS NULL\n"
+        "   AND (%(round)s::int IS NULL OR (round = %(round)s AND state = 'running'))",
+        "WHERE id = %(task)s",
+        "tests/services/test_api_tasks.py",
     ),
     Mutant(
         "V3", "a lost lease is queued again",
@@ -70,6 +149,12 @@ MUTANTS = (
         "shared/debfleet/store/receiver.py",
         "if expected_sha256 is not None and sha256 != expected_sha256:", "if False:",
         "tests/unit/test_store.py",
+    ),
+    Mutant(
+        "V7", "files are flushed before a row says that they are stored",
+        "services/worker/debfleet_worker/steps/download.py",
+        "    worker.store.flush()\n", "",
+        "tests/services/test_sync_troubles.py",
     ),
     Mutant(
         "V8", "no more requests at once than there are slots",

@@ -129,6 +129,26 @@ def test_a_path_too_long_for_a_socket_is_refused_before_anything_is_made(tmp_pat
         EmbeddedPostgres(tmp_path / ("x" * 100))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount something over /dev/shm")
+def test_it_runs_where_dev_shm_is_closed_to_its_user(folder: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from debfleet_cli.embedded import EmbeddedPostgres\n"
+        "server = EmbeddedPostgres(Path(sys.argv[1]))\n"
+        "server.start(); server.stop(); print('it ran')"
+    )
+    closed = "mount -t tmpfs -o mode=0700 none /dev/shm && exec "
+    run = [sys.executable, "-c", program, str(folder)]
+
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", closed + '"$@"', "sh", *run],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    if "unshare" in ran.stderr or "mount:" in ran.stderr:
+        pytest.skip(f"nothing can be mounted here: {ran.stderr.strip()}")
+    assert ran.stdout == "it ran\n", ran.stderr
+
+
 def test_below_a_folder_that_only_root_enters_it_runs_all_the_same(folder: Path) -> None:
     """As root; any other user's folders are all closed to others like this one."""
     closed = folder / "closed"

@@ -413,33 +413,30 @@ def test_a_release_that_cannot_be_had_fails_the_sync_at_once(
     assert flow.sync().error.startswith("[PLP0025] 500, message='Internal Server Error'")
 
 
-@pytest.mark.parametrize(
-    ("kind", "place"),
-    [
-        ("index", "dists/stable/main/binary-amd64/Packages"),
-        ("download", "3 files from pool/main/a/a/a_1.0_amd64.deb on"),
-    ],
-)
-def test_a_job_that_takes_its_worker_down_says_at_which_files(
-    flow: Flow, write: Write, upstream: Upstream, kind: str, place: str
+@pytest.mark.parametrize("kind", ["index", "download"])
+def test_a_job_that_takes_its_worker_down_says_at_which_file(
+    flow: Flow, write: Write, upstream: Upstream, kind: str
 ) -> None:
-    upstream.rotate(write(stable()).folder)
+    archive = write(stable())
+    upstream.rotate(archive.folder)
     flow.set_remote(upstream)
 
     def dies(worker: Worker, job: Job, lease: Lease) -> None:
         with flow.db.transaction() as tx:
             tx.execute("update jobs set leased_until = now(), attempt = 5 where state = 'running'")
+            tx.execute("update slot_leases set until = now()")
         raise LeaseLost(kind)
 
     flow.crew = replace(flow.crew, steps={**flow.crew.steps, kind: dies})
-    task = flow.sync().task
-    flow.db.run(lambda tx: sweeps.end_lost_leases(tx, flow.crew.worker.settings))
+    done = flow.sync()
+    while done.state == "running":  # a chunk is halved before a file of it is given up
+        flow.db.run(lambda tx: sweeps.end_lost_leases(tx, flow.crew.worker.settings))
+        done = flow.go_on(done.task)
 
-    done = flow.go_on(task)
-
+    index, last = "dists/stable/main/binary-amd64/Packages", sorted(archive.files)[-1]
     assert done.state == "failed"
     assert done.error.startswith(f"[PLP0000] the {kind} job")
-    assert f"it was at: {place}." in done.error
+    assert f"it was at: {index if kind == 'index' else last}." in done.error
     with flow.db.transaction() as tx:
         states = {r["code"]: r["state"] for r in tx.execute("select * from progress_reports")}
     if kind == "download":

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,11 +77,20 @@ class Fleet:
 
     def start_worker(self, name: str = "worker") -> int:
         """Start one worker and wait for its first heartbeat; returns its process id."""
-        before = self.count("select count(*) from processes where kind = 'worker'")
-        process = self._start(name, "worker")
+        self.start_workers([name])
+        return self.processes[name].pid
+
+    def start_workers(self, names: Sequence[str], **environ: str) -> None:
+        """Start workers side by side, and wait for the first heartbeat of each."""
         query = "select count(*) from processes where kind = 'worker'"
-        wait_for(lambda: self._alive(name) and self.count(query) > before, f"{name} has started")
-        return process.pid
+        wanted = self.count(query) + len(names)
+        for name in names:
+            self._start(name, "worker", **environ)
+        wait_for(
+            lambda: all(map(self._alive, names)) and self.count(query) >= wanted,
+            f"{', '.join(names)} have started",
+            30 + 5 * len(names),
+        )
 
     def start_content(self) -> str:
         """Start the content service, before the API, and wait until it answers; returns its URL."""
@@ -100,8 +109,7 @@ class Fleet:
         """An API, a sweeper and some workers."""
         self.start_api()
         self.start_sweep()
-        for number in range(1, workers + 1):
-            self.start_worker(f"worker-{number}")
+        self.start_workers([f"worker-{number}" for number in range(1, workers + 1)])
         return self
 
     def command(self, *argv: str, status: int = 0) -> str:

@@ -7,9 +7,10 @@ import threading
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
-from archive.faults import delay, stall
+from archive.faults import delay, stall, status
 from archive.upstream import Upstream
 from system.fleet import (
     PASSWORD,
@@ -60,22 +61,24 @@ def test_the_rate_limit_holds_over_all_workers(fleet: Fleet, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("fleet", ["rabbitmq"], indirect=True)
+@pytest.mark.parametrize("glob", ["dists/*/by-hash/*", "pool/*"], ids=["index", "download"])
 def test_a_canceled_sync_leaves_no_version_and_the_next_one_works(
-    fleet: Fleet, tmp_path: Path
+    fleet: Fleet, tmp_path: Path, glob: str
 ) -> None:
     archive = write_small(tmp_path / "archive")
     go_on = threading.Event()
     with Upstream(tmp_path / "archive") as upstream, fleet.start(workers=1).client() as api:
-        held = stall("pool/*", 1000, go_on, times=1)
+        held = stall(glob, 100, go_on, times=1)
         upstream.faults.append(held)
         _, repository = add_pair(api, "canceled", upstream.url, distributions=DIST)
         href = start_sync(api, repository)
-        wait_for(lambda: held.hits == 1, "a download is in the middle of a file")
+        wait_for(lambda: held.hits == 1, "a job is in the middle of a file")
 
         answer = _cancel(fleet, href)
         task = finished(api, href)
 
         assert answer.status_code == 200
+        assert answer.json()["state"] == "canceled"  # by the answer, whatever its jobs do
         assert task["state"] == "canceled"
         assert (task["error"], task["created_resources"]) == (None, [])
         assert {r["state"] for r in task["progress_reports"]} <= {"canceled", "completed"}
@@ -173,3 +176,61 @@ def test_a_job_that_takes_its_workers_down_is_given_up(fleet: Fleet, tmp_path: P
         assert "index" in task["error"]["description"]
         assert "2" in task["error"]["description"]
         assert api.get(repository["versions_href"])["count"] == 1
+
+
+@pytest.mark.parametrize("fleet", ["notify"], indirect=True)
+def test_an_upstream_that_answers_5xx_for_long_holds_up_its_own_sync_alone(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    archive = write_small(tmp_path / "archive")
+    with (
+        Upstream(tmp_path / "archive") as ill,
+        Upstream(tmp_path / "archive") as well,
+        fleet.start(workers=1).client() as api,
+    ):
+        storm = status("pool/*", 502)
+        ill.faults.append(storm)
+        _, first = add_pair(api, "ill", ill.url, distributions=DIST, max_retries=1)
+        _, second = add_pair(api, "well", well.url, distributions=DIST, policy="on_demand")
+        held_up = start_sync(api, first)
+        put_off = "select count(*) from jobs where kind = 'download' and excused > 0"
+        wait_for(lambda: fleet.count(put_off) > 0, "a download of the first is put off", 60)
+
+        synced(api, second)  # by the same worker, while the storm goes on
+        asked = storm.hits
+        state = api.get(held_up)["state"]
+        ill.faults.clear()
+        task = finished(api, held_up, 120)
+
+        assert state == "running"
+        # A dead host is not asked for each file again and again.
+        assert asked < 3 * len(archive.listed)
+        assert task["state"] == "completed", task["error"]
+        assert_synced(fleet, api, task, archive)
+
+
+@pytest.mark.parametrize("fleet", ["notify"], indirect=True)
+def test_a_lock_that_holds_up_heartbeats_and_renewals_beyond_the_lease_does_no_harm(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    archive = write_small(tmp_path / "archive")
+    go_on = threading.Event()
+    with Upstream(tmp_path / "archive") as upstream, fleet.start(workers=2).client() as api:
+        held = stall("pool/*", 1000, go_on, times=1)
+        upstream.faults.append(held)
+        _, repository = add_pair(api, "locked", upstream.url, distributions=DIST)
+        href = start_sync(api, repository)
+        wait_for(lambda: held.hits == 1, "a download is in the middle of a file")
+        with psycopg.connect(fleet.database_url) as locker:
+            locker.execute("lock table jobs, processes in exclusive mode")
+            ran_out = (
+                "select count(*) from jobs where state = 'running'"
+                " and leased_until < clock_timestamp() - interval '1 s'"
+            )
+            wait_for(lambda: fleet.count(ran_out) > 0, "a lease has run out under the lock")
+        go_on.set()
+        task = finished(api, href)
+
+        assert task["state"] == "completed", task["error"]
+        assert_synced(fleet, api, task, archive)
+    assert fleet.count("select count(*) from jobs where kind = 'assemble'") == 1

@@ -31,6 +31,9 @@ _OPTIONS = {
     # A container's /dev/shm is often 64 MB, where parallel queries fail for want of memory.
     "max_parallel_workers_per_gather": "0",
     "max_parallel_maintenance_workers": "0",
+    # Nor is it always open to the user that we run as; a start would fail then. What is kept there
+    # beside parallel queries is little (statistics), and as good in files below the data.
+    "dynamic_shared_memory_type": "mmap",
 }
 # What a restart says while backends of a postmaster that was killed have not gone yet.
 _PASSES = ("pre-existing shared memory block", "could not create any Unix-domain sockets")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from debfleet.db import publications
@@ -28,6 +28,7 @@ class Written:
     origin: Origin
     dists: tuple[Dist, ...]
     files: dict[str, Stored]  # of the indices, by path
+    date: datetime  # by Postgres's clock: a worker's may be wrong, and apt refuses what is to come
 
 
 def write_releases(worker: Worker, job: Job, lease: Lease, written: Written) -> dict[str, Stored]:
@@ -42,12 +43,11 @@ def write_releases(worker: Worker, job: Job, lease: Lease, written: Written) -> 
     if publication.options["publish_legacy_release_files"]:
         legacy = write_small(worker, job, lease, _legacy_releases(worker, written))
     files = {**written.files, **legacy}
-    date = datetime.now(UTC)
     releases = {
         dist.directory: deb.render_release(
             release_fields(dist, publication, written.origin, worker.settings),
             _listed(dist, files),
-            date,
+            written.date,
         )
         for dist in written.dists
     }

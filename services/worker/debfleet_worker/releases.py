@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from hashlib import sha256
 
 from debfleet import pgp
@@ -86,7 +87,7 @@ def _read_dist(
         raise NoReleaseFile(url, _slash_hint(name, place))
     try:
         if keyring is None:
-            main, text = _unverified(found)
+            main, text, found = _unverified(found)
         else:
             release_url = shown_url(paths.join_url(remote.url, "Release"))
             main, text, found = _verified(keyring, found, release_url)
@@ -115,10 +116,13 @@ def _slash_hint(name: str, place: paths.DistPlace) -> str:
     )
 
 
-def _unverified(found: Mapping[str, bytes]) -> tuple[str, bytes]:
+def _unverified(found: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
+    texts = {}
     if "InRelease" in found:
-        return "InRelease", pgp.unwrap_inline(found["InRelease"])
-    return "Release", found["Release"]
+        texts["InRelease"] = pgp.unwrap_inline(found["InRelease"])
+    if "Release" in found:
+        texts["Release"] = found["Release"]
+    return _newest(texts, found)
 
 
 def _verified(
@@ -128,10 +132,10 @@ def _verified(
 
     A good InRelease suffices; else Release with a good Release.gpg.
     """
-    reasons = []
+    reasons, texts = [], {}
     if "InRelease" in found:
         try:
-            return "InRelease", pgp.verify_inline(keyring, found["InRelease"]), found
+            texts["InRelease"] = pgp.verify_inline(keyring, found["InRelease"])
         except UntrustedError as e:
             reasons.append(f"InRelease: {e}")
             log.warning("release.refused", extra={"file": "InRelease", "reason": str(e)})
@@ -142,11 +146,45 @@ def _verified(
             reasons.append(f"Release.gpg: {e}")
             log.warning("release.refused", extra={"file": "Release.gpg", "reason": str(e)})
         else:
-            kept = {form: found[form] for form in ("Release", "Release.gpg")}
-            return "Release", found["Release"], kept
+            texts["Release"] = found["Release"]
     elif "Release" in found:
         reasons.append("Release: there is no Release.gpg beside it")
-    raise UnverifiedRelease(url, " ".join(reasons))
+    if not texts:
+        raise UnverifiedRelease(url, " ".join(reasons))
+    if "InRelease" not in texts:
+        found = _only("Release", found)
+    return _newest(texts, found)
+
+
+def _newest(
+    texts: Mapping[str, bytes], found: dict[str, bytes]
+) -> tuple[str, bytes, dict[str, bytes]]:
+    """InRelease where it is there, unless it was left over from before Release, or the reverse.
+
+    Who turns from one form to the other may leave the first where it is. Of two days only the later
+    one is taken and kept, so that the older is never served beside it.
+    """
+    main = next(iter(texts))
+    days = {form: _date_of(text) for form, text in texts.items()}
+    inline, apart = days.get("InRelease"), days.get("Release")
+    if inline is not None and apart is not None and inline != apart:
+        main = "InRelease" if inline > apart else "Release"
+        log.warning("release.left_over", extra={"newer": main, "dates": [str(inline), str(apart)]})
+        found = _only(main, found)
+    return main, texts[main], found
+
+
+def _only(main: str, found: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Of the forms of Release those of one day."""
+    forms = ("InRelease",) if main == "InRelease" else ("Release", "Release.gpg")
+    return {form: found[form] for form in forms if form in found}
+
+
+def _date_of(text: bytes) -> datetime | None:
+    try:
+        return parse_release(text, permissive=True).date
+    except (MalformedFile, UnsafePath):
+        return None  # whoever reads it for good says what is wrong
 
 
 def _check_release(name: str, place: paths.DistPlace, release: Release) -> None:

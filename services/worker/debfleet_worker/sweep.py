@@ -140,9 +140,11 @@ class Sweeper:
 
     def _end_lost(self) -> None:
         lost = self._db.run(lambda tx: sweeps.end_lost_leases(tx, self._settings))
-        metrics.LEASES_EXPIRED.add(lost.again + len(lost.kinds))
+        metrics.LEASES_EXPIRED.add(lost.again + lost.split + len(lost.kinds))
         for kind in lost.kinds:
             metrics.QUARANTINED.add(kind=kind)
+        if lost.split:
+            log.warning("jobs.split", extra={"jobs": lost.split})
         if lost.ended:
             log.error("jobs.quarantined", extra={"tasks": lost.ended})
         self._db.run(sweeps.tidy_jobs)

@@ -258,11 +258,20 @@ def _requeue(tx: Tx, job: Job, seconds: float, error: dict[str, Any], *, excused
 
 
 def _count(tx: Tx, job: Job, change: int) -> int:
-    values = {"task": job.task, "round": job.round, "change": change}
-    row = tx.execute(_q["count_open_jobs"], values).fetchone()
-    if row is None:
+    left = count_open(tx, job.task, job.round, change)
+    if left is None:
         raise LeaseLost(f"job {job.id}: its task is over or planned anew")
-    return int(row["open_jobs"])
+    return left
+
+
+def count_open(tx: Tx, task: int, round: int, change: int) -> int | None:
+    """So many more jobs of a task are open: how many now; nothing if it is over or planned anew.
+
+    Holds the task's row to the end of the transaction.
+    """
+    values = {"task": task, "round": round, "change": change}
+    row = tx.execute(_q["count_open_jobs"], values).fetchone()
+    return None if row is None else int(row["open_jobs"])
 
 
 def _insert(tx: Tx, job: Job, new: Sequence[NewJob], *, round: int | None = None) -> list[int]:

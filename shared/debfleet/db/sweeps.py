@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from debfleet import reports
 from debfleet.config import Settings
 from debfleet.db import endings, jobs, slots, sql
@@ -15,6 +17,7 @@ from debfleet.errors import Quarantined
 from debfleet.model import Ring
 
 _q = sql.load("sweeps.sql")
+_SPLIT_AT = 2  # the so-manieth loss of a job's worker
 
 
 def lead(tx: Tx, role: str, holder: UUID, seconds: float) -> bool:
@@ -33,24 +36,54 @@ class Lost:
     """What became of the jobs whose lease ran out."""
 
     again: int  # how many were queued again
+    split: int  # how many were replaced by two
     ended: list[int]  # tasks that failed by a quarantined job
     kinds: list[str]  # of those jobs
 
 
 def end_lost_leases(tx: Tx, settings: Settings) -> Lost:
-    """Queue again the jobs whose lease ran out, or quarantine them."""
+    """Queue again the jobs whose lease ran out, split them, or quarantine them."""
     rows = tx.execute(_q["list_lost"], {"max_attempts": settings.max_attempts}).fetchall()
-    ended, again, kinds = [], [], []
+    ended, again, kinds, split = [], [], [], 0
     for row in rows:
-        if row["scope"] is not None:
-            slots.drop(tx, row["scope"], [slots.holder(row["id"])])
-        if row["attempt"] - row["excused"] < settings.max_attempts:
+        strikes = row["attempt"] - row["excused"]
+        if strikes >= min(_SPLIT_AT, settings.max_attempts) and row["files"] > 1:
+            split += _split(tx, row, strikes)
+        elif strikes < settings.max_attempts:
             again.append(row["id"])
         elif _quarantine(tx, row):
             ended.append(row["task"])
             kinds.append(row["kind"])
     tx.execute(_q["requeue_lost"], {"jobs": again})
-    return Lost(len(again), ended, kinds)
+    for row in rows:
+        if row["scope"] is not None:
+            slots.drop(tx, row["scope"], [slots.holder(row["id"])])
+    return Lost(len(again), split, ended, kinds)
+
+
+def _split(tx: Tx, row: dict[str, Any], strikes: int) -> bool:
+    """Replace a chunk by two of half the files; false: its task is over or planned anew.
+
+    If one file takes its workers down, it stands alone in the end, and the others are stored. A
+    half inherits all strikes but one: the next time it is halved again, and not when others die.
+    """
+    if not jobs.count_open(tx, row["task"], row["round"], 1):
+        return False
+    args = row["args"]
+    chunk = {"task": row["task"], "opener": args["opener"], "chunk": args["chunk"]}
+    made = tx.execute(_q["split_chunk"], chunk).fetchone()
+    assert made is not None  # only this job stores its files, and we hold its row
+    # A statement does not see what it has written itself: the moved ones are among those before.
+    stays = made["files_before"] - made["files"]
+    counted = args.get("counted", 0)  # in the report, whichever files they were
+    halves = [
+        args | {"files": stays, "counted": min(counted, stays)},
+        args | {"chunk": made["chunk"], "files": made["files"], "counted": max(0, counted - stays)},
+    ]
+    tx.execute(_q["end_split"], {"job": row["id"]})
+    values = {"job": row["id"], "attempt": strikes - 1, "args": [Jsonb(half) for half in halves]}
+    tx.execute(_q["add_halves"], values)
+    return True
 
 
 def _quarantine(tx: Tx, row: dict[str, Any]) -> bool:

@@ -4,18 +4,60 @@
 -- Leases that ran out; a row that is locked has someone writing its outcome. Also attempts that
 -- are used up without an end (the worker could not even say so).
 SELECT j.id, j.task, j.kind, j.round, j.args, j.attempt, j.excused, j.scope, j.error,
-       CASE j.kind
-       WHEN 'index' THEN (SELECT w.path FROM wanted_indices w
-                           WHERE w.task = j.task AND w.position = (j.args ->> 'position')::int)
-       WHEN 'download' THEN (SELECT count(*) || ' files from ' || min(f.path) || ' on'
-                               FROM task_files f
-                              WHERE f.task = j.task AND f.opener = (j.args ->> 'opener')::bigint
-                                AND f.chunk = (j.args ->> 'chunk')::int)
+       coalesce(m.files, 0) AS files,
+       CASE WHEN m.files > 1 THEN m.files || ' files from ' || m.path || ' on'
+            WHEN m.files = 1 THEN m.path
+            WHEN j.kind = 'index' THEN (SELECT w.path FROM wanted_indices w
+                                         WHERE w.task = j.task
+                                           AND w.position = (j.args ->> 'position')::int)
        END AS place
   FROM jobs j
+  LEFT JOIN LATERAL (
+       SELECT count(*) AS files, min(f.path) AS path FROM task_files f
+        WHERE f.task = j.task AND f.opener = (j.args ->> 'opener')::bigint
+          AND f.chunk = (j.args ->> 'chunk')::int
+          AND NOT EXISTS (SELECT FROM artifacts a
+                      WHERE a.sha256 = f.sha256 AND a.size = coalesce(f.size, a.size))) m
+    ON j.kind = 'download'
  WHERE (j.state = 'running' AND j.leased_until < clock_timestamp())
     OR (j.state = 'queued' AND j.rung IS NOT NULL AND j.attempt - j.excused >= %(max_attempts)s)
- ORDER BY j.id LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
+ ORDER BY j.id LIMIT 500 FOR NO KEY UPDATE OF j SKIP LOCKED
+
+-- name: split_chunk
+-- Of the files that a chunk still lacks the later half becomes a chunk of its own; the task's row is
+-- held, so that no two get one number. No row: there is nothing to halve any more.
+WITH missing AS (
+  SELECT f.sha256, row_number() OVER w AS place, count(*) OVER () AS files
+    FROM task_files f
+   WHERE f.task = %(task)s AND f.opener = %(opener)s AND f.chunk = %(chunk)s
+     AND NOT EXISTS (SELECT FROM artifacts a
+                      WHERE a.sha256 = f.sha256 AND a.size = coalesce(f.size, a.size))
+  WINDOW w AS (ORDER BY f.path, f.sha256)),
+next AS (
+  SELECT max(chunk) + 1 AS chunk FROM task_files WHERE task = %(task)s AND opener = %(opener)s),
+moved AS (
+  UPDATE task_files t SET chunk = next.chunk
+    FROM missing m, next
+   WHERE t.task = %(task)s AND t.sha256 = m.sha256 AND m.place > (m.files + 1) / 2
+  RETURNING t.chunk)
+SELECT chunk, count(*)::int AS files,
+       (SELECT count(*)::int FROM task_files
+         WHERE task = %(task)s AND opener = %(opener)s AND chunk = %(chunk)s) AS files_before
+  FROM moved GROUP BY chunk
+
+-- name: add_halves
+-- In the place of a job, of which all is taken over but its args and its attempts.
+INSERT INTO jobs (task, kind, round, scope, host, args, attempt)
+SELECT j.task, j.kind, j.round, j.scope, j.host, n.args, %(attempt)s
+  FROM jobs j CROSS JOIN unnest(%(args)s::jsonb[]) WITH ORDINALITY AS n (args, place)
+ WHERE j.id = %(job)s
+ ORDER BY n.place
+
+-- name: end_split
+UPDATE jobs
+   SET state = 'canceled', leased_until = NULL, finished = clock_timestamp(),
+       error = jsonb_build_object('reason', 'split in two: its worker was lost again and again')
+ WHERE id = %(job)s
 
 -- name: requeue_lost
 UPDATE jobs

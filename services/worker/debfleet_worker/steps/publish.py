@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from debfleet.db import access, jobs, publications, tasks, units
+from debfleet.db import access, guards, jobs, publications, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
 from debfleet.db.publications import AtPath, NewPublication, Origin, Publication, Stored
@@ -263,6 +263,7 @@ def _publish_releases(worker: Worker, job: Job, lease: Lease) -> None:
             origin=publications.get_origin(tx, publication.repository, publication.number),
             dists=_read_dists(tx, worker, publication).dists,
             files={f.path: f.file for f in publications.list_files(tx, publication.id)},
+            date=guards.get_now(tx),
         )
     small = write_releases(worker, job, lease, written)
     with lease.busy():
