@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from debfleet.db import additions, installation, jobs, placements, uploads, versions
+from debfleet.db import additions, installation, jobs, labels, placements, uploads, versions
 from debfleet.db.additions import Added
 from debfleet.db.connect import Tx
 from debfleet.db.placements import Placed
@@ -73,6 +73,7 @@ def _finish(
         added = additions.add_generic(tx, args["relative_path"], file.sha256, file.size)
     else:
         added = additions.add_package(tx, worker.stanza_key, package, kind)
+    give_labels(tx, added, args)
     if "upload" in args["source"]:
         uploads.delete_upload(tx, UUID(args["source"]["upload"]))
     placed = Placed([], [])
@@ -91,6 +92,15 @@ def _finish(
         )
     made, result = what_was_made(tx, added, placed.structure)
     return end_with_version(tx, job, repository or 0, version, made, result)
+
+
+def give_labels(tx: Tx, added: Added, args: Mapping[str, Any]) -> None:
+    """The labels that a unit was asked for with.
+
+    A unit that was there may be others' too: its own labels stay, unless who asks may change them.
+    """
+    if args.get("labels") and (added.is_new or args["may_label"]):
+        labels.replace_labels(tx, added.unit, args["labels"])
 
 
 def what_was_made(tx: Tx, added: Added, others: list[Added]) -> tuple[list[str], dict[str, Any]]:

@@ -125,7 +125,7 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
         "pulp_created": wire_time(row["created"]),
         # A unit never changes.
         "pulp_last_updated": wire_time(row["created"]),
-        "pulp_labels": {},
+        "pulp_labels": row["labels"],
         "vuln_report": None,
     }
 
