@@ -30,8 +30,8 @@ _DELETED = {
     "distributions": ("core.Distribution", "deb.AptDistribution"),
 }
 _TIMES = ("created", "updated", "last_seen")
-_UUIDS = ("uuid", "remote_uuid", "signing_service", "repository_uuid", "publication_uuid",
-          "version_repository_uuid")  # fmt: skip
+_UUIDS = ("uuid", "remote_uuid", "signing_service", "package_signing_service", "repository_uuid",
+          "publication_uuid", "version_repository_uuid")  # fmt: skip
 _RENDERERS = {
     "remotes": render_remote,
     "repositories": render_repository,

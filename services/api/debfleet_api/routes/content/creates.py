@@ -36,6 +36,7 @@ from debfleet_api.bodies import (
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import ARTIFACT, REPOSITORY
 from debfleet_api.openapi.operations import STARTED, operation
+from debfleet_api.package_signing import SERVICE
 from debfleet_api.permissions import LABELS, may, require, sees_file
 from debfleet_api.receiving import FormFile, is_stored
 from debfleet_api.references import find_repository, find_unit, read_reference
@@ -48,6 +49,7 @@ from debfleet_api.state import api
 blueprint = Blueprint("creates", __name__)
 
 _CREATE = "pulpcore.app.tasks.base.general_create"
+_SIGN_AND_CREATE = "pulp_deb.app.tasks.signing.sign_and_create"
 _PATH = "/content/deb/"
 _READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated", "vuln_report"})
 _SOURCES = ("file", "file_url", "upload", "artifact")
@@ -329,18 +331,20 @@ def _create(kind: Kind, body: UnitBody, fields: Mapping[str, Any]) -> Response:
 
 def _task(kind: str, body: UnitBody, args: dict[str, Any], exclusive: list[str]) -> NewTask:
     require(REPOSITORY, "modify_content", body.repository)
-    repository = None
+    repository, name = None, _CREATE
     if body.repository is not None:
         with api().db.transaction() as tx:
             row = repositories.find_repository_row(tx, body.repository)
         if row is None:
             raise field_errors({"repository": [_NO_OBJECT]})
         repository = row["id"]
+        if args.get("kind") == Kind.PACKAGE and row[SERVICE] is not None:
+            name = _SIGN_AND_CREATE
         exclusive = [*exclusive, prn(REPOSITORY, body.repository)]
     args = args | {"repository": repository, "overwrite": body.overwrite}
     if body.pulp_labels:
         args |= {"labels": body.pulp_labels, "may_label": may(LABELS, "manage")}
-    return NewTask(kind=kind, name=_CREATE, args=args, exclusive=exclusive)
+    return NewTask(kind=kind, name=name, args=args, exclusive=exclusive)
 
 
 def _checked(field: str, value: str) -> str:
