@@ -20,7 +20,7 @@ ar x "$1"
 cat debian-binary control.tar* data.tar* > text
 gpg --batch --yes --quiet --local-user "$PULP_SIGNING_KEY_FINGERPRINT" \
     --detach-sign --output _gpgorigin text
-ar q "$1" _gpgorigin
+ar r "$1" _gpgorigin
 """
 """As debsigs signs: of the members, one after the other; lines of a shell script."""
 

@@ -172,10 +172,8 @@ def test_a_package_that_the_key_has_signed_is_taken_as_it_is(
 def test_a_signature_by_another_key_is_none(
     desk: Desk, signatory: Signatory, tmp_path: Path
 ) -> None:
-    ours = write_script(tmp_path / "strip.sh", 'ar d "$1" _gpgorigin\n' + SIGN_PACKAGE + ANSWER)
     first = signing(desk, signatory, package_signing_fingerprint=signatory.keys[1])
     body = stored(desk, upload(desk, first)["result"])
-    signatory.set(ours.read_text())
 
     taken = upload(desk, signing(desk, signatory), body)["result"]
 
@@ -262,7 +260,7 @@ BAD = {
         "does not match the text",
     ),
     "makes no package": ('echo rubbish > "$1"\n' + ANSWER, "it made no package that dpkg takes"),
-    "signs twice": (SIGN_PACKAGE * 2 + ANSWER, "several members _gpgorigin"),
+    "signs twice": (SIGN_PACKAGE + 'ar q "$1" _gpgorigin\n' + ANSWER, "several members _gpgorigin"),
 }
 
 

@@ -46,6 +46,8 @@ def test_a_signature_covers_the_three_members_without_their_headers() -> None:
         (ar_member("data.tar", b"a") + ar_member(ORIGIN, b"a"), "'data.tar' after its data.tar"),
         (ar_member("_x", b"a") * 20, "more than 16 members"),
         (ar_member(ORIGIN, b"abcd")[:-2], "cut off"),
+        (ar_member("_../../x", b"a"), "'_../../x' after its data.tar"),
+        (ar_member("/0", b"a"), "'/0' after its data.tar"),
         (b"rubbish", "ends at byte"),
     ],
 )

@@ -5,6 +5,7 @@ It covers what stands in debian-binary, control.tar and data.tar, one after the 
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO, NamedTuple
 
 from debfleet.deb.ar import MAGIC, ar_member, read_part
@@ -12,6 +13,8 @@ from debfleet.errors import MalformedFile
 
 ORIGIN = "_gpgorigin"
 
+# What dpkg passes over; and scripts that unpack it write no file elsewhere.
+_MORE = re.compile(r"_[A-Za-z0-9_.+-]*")
 _COVERED = 3  # debian-binary, control, data: what every .deb begins with
 _LONGEST = 1 << 20  # bytes of a signature
 _MOST = 16  # members
@@ -25,7 +28,7 @@ class Origin(NamedTuple):
 
 
 def find_origin(file: BinaryIO, size: int) -> Origin:
-    """The signature of a .deb that ``read_deb`` took.
+    """The signature of a .deb that ``read_deb`` took; its bytes may come from anybody.
 
     Raises:
         MalformedFile: There are several, or members that neither dpkg nor the signature looks at.
@@ -38,7 +41,7 @@ def find_origin(file: BinaryIO, size: int) -> Origin:
         at, members = place + length + length % 2, members + 1
         if members <= _COVERED:
             covered.append((place, length))
-        elif not name.startswith("_"):
+        elif not _MORE.fullmatch(name):
             raise MalformedFile(f"it has a member {name!r} after its data.tar")
         elif members > _MOST:
             raise MalformedFile(f"it has more than {_MOST} members")
