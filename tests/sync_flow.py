@@ -241,6 +241,7 @@ def add_repository(db: Database, **fields: Any) -> dict[str, Any]:
     values: dict[str, Any] = dict.fromkeys(repositories.REPOSITORY_COLUMNS)
     values |= {"name": str(uuid4()), "labels": {}, "autopublish": False}
     values |= {"publish_upstream_release_fields": True, "signing_service_release_overrides": {}}
+    values |= {"package_signing_fingerprint_release_overrides": {}}
     values |= {"excluded_package_metadata_fields": []}
     with db.transaction() as tx:
         return repositories.add_repository(tx, values | fields)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pysequoia
 from pysequoia.packet import Packet, PacketPile, SignatureType, Tag
@@ -26,6 +29,20 @@ class Keyring:
 
     def __init__(self, keys: str | bytes) -> None:
         self.certs: tuple[pysequoia.Cert, ...] = tuple(_read_keys(keys))
+
+    def only(self, key: str) -> Keyring:
+        """Those of the keys that are, or have a subkey that is, ``v4:FINGERPRINT`` or ``keyid:ID``.
+
+        There may be none.
+        """
+        kind, _, digits = key.lower().rpartition(":")
+        found = copy(self)
+        found.certs = tuple(
+            cert
+            for cert in self.certs
+            if digits in {_key_id(f) if kind == "keyid" else f for f in fingerprints(cert)}
+        )
+        return found
 
 
 def verify_inline(keyring: Keyring, data: bytes) -> bytes:
@@ -50,19 +67,20 @@ def verify_inline(keyring: Keyring, data: bytes) -> bytes:
     return text
 
 
-def verify_detached(keyring: Keyring, text: bytes, signature: bytes) -> None:
-    """Check a text against a file of signatures, armoured or binary; one good one suffices.
+def verify_detached(keyring: Keyring, text: bytes | Path, signature: bytes) -> None:
+    """Check a text, or a file, against signatures, armoured or binary; one good one suffices.
 
     Raises:
         NotASignature: There is no signature in it, or none is accepted.
     """
     packets = _signatures(_without_armour(signature))
+    signed: Any = {"bytes": text} if isinstance(text, bytes) else {"file": str(text)}
     certs, endings = _live(keyring.certs)
     refusal: NotASignature | None = None
     for packet in packets:
         try:
             sig = pysequoia.Sig.from_bytes(bytes(packet))
-            verified = pysequoia.verify(bytes=text, store=lambda _: list(certs), signature=sig)
+            verified = pysequoia.verify(**signed, store=lambda _: list(certs), signature=sig)
         except RuntimeError:
             continue
         try:
@@ -72,6 +90,17 @@ def verify_detached(keyring: Keyring, text: bytes, signature: bytes) -> None:
         else:
             return
     raise refusal or _not_accepted(keyring, packets, endings)
+
+
+def fingerprints(cert: pysequoia.Cert) -> set[str]:
+    """Of a key and its subkeys, lowercase."""
+    packets = PacketPile.from_bytes(bytes(cert))
+    return {str(p.fingerprint).lower() for p in packets if p.fingerprint is not None}
+
+
+def _key_id(fingerprint: str) -> str:
+    """RFC 9580, 5.5.4: of a key of version 4 the end of its fingerprint, of 6 the beginning."""
+    return fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]
 
 
 def unwrap_inline(data: bytes) -> bytes:

@@ -224,6 +224,24 @@ def uploading(s: Session) -> None:
     assert held.pulp_href in again.created_resources
 
 
+def labelled_content(s: Session) -> None:
+    packages = s.deb("ContentPackages")
+    task = s.wait(packages.create(file=s.package, pulp_labels={"env": "test"}))
+    held = packages.read(task.created_resources[0])
+    assert held.pulp_labels == {"env": "test"}
+    packages.set_label(held.pulp_href, deb.SetLabel(key="tier", value="1"))
+    packages.unset_label(held.pulp_href, deb.UnsetLabel(key="env"))
+    assert packages.read(held.pulp_href).pulp_labels == {"tier": "1"}
+    assert [p.pulp_href for p in packages.list(pulp_label_select="tier=1").results] == [
+        held.pulp_href
+    ]
+    repository = s.synced("b-l")
+    links = s.deb("ContentPackageReleaseComponents")
+    link = links.list(repository_version=repository.latest_version_href).results[0].pulp_href
+    links.set_label(link, deb.SetLabel(key="k", value=None))
+    assert links.list(pulp_label_select="k").count == 1
+
+
 def tasks(s: Session) -> None:
     api = s.core("Tasks")
     repository = s.repository("b-t")
@@ -276,7 +294,7 @@ def alternates(s: Session) -> None:
 
 CHECKS: tuple[Callable[[Session], None], ...] = (
     status, remotes, repositories, syncs_and_versions, content, modify, publishing, uploading,
-    tasks, cleanup, upkeep, alternates,
+    labelled_content, tasks, cleanup, upkeep, alternates,
 )  # fmt: skip
 
 

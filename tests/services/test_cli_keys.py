@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from debfleet.db.connect import Database
 from debfleet.sealed import Sealer, new_key
 from debfleet_cli.main import main
 from debfleet_worker.sign import DETACHED, INLINE, sign_release
+from gpg import SIGN_PACKAGE, Gpg, gpg_keyring, write_script
 
 Run = Callable[..., int]
 
@@ -123,26 +121,11 @@ def test_another_secret_key_seals_nothing(
 
 
 @pytest.fixture(scope="module")
-def gnupghome() -> Iterator[Path]:
+def gpg() -> Iterator[Gpg]:
     """A keyring of gpg's with one key."""
-    if shutil.which("gpg") is None:
-        pytest.skip("no gpg here")
-    # Short: the path of a socket has a hundred characters at most.
-    home = Path(tempfile.mkdtemp(prefix="gpg-"))
-    words = ["--passphrase", "", "--quick-generate-key", "a <a@example.org>", "ed25519", "sign"]
-    subprocess.run(
-        ["gpg", "--homedir", str(home), "--batch", *words, "never"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    yield home
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
-    shutil.rmtree(home)
-
-
-def _fingerprint(home: Path) -> str:
-    words = ["gpg", "--homedir", str(home), "--batch", "--with-colons", "--list-keys"]
-    text = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return next(line.split(":")[9] for line in text.splitlines() if line.startswith("fpr:"))
+    with gpg_keyring() as keyring:
+        keyring.make_key()
+        yield keyring
 
 
 def _script(folder: Path, text: str = _SCRIPT) -> Path:
@@ -153,12 +136,12 @@ def _script(folder: Path, text: str = _SCRIPT) -> Path:
 
 
 def test_a_script_is_tried_and_added(
-    run: Run, db: Database, settings: Settings, tmp_path: Path, gnupghome: Path,
+    run: Run, db: Database, settings: Settings, tmp_path: Path, gpg: Gpg,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    fingerprint, script = _fingerprint(gnupghome), _script(tmp_path)
+    fingerprint, script = gpg.fingerprints()[0], _script(tmp_path)
     shown = f"{fingerprint[:20].lower()} {fingerprint[20:]}"
-    home = ("--gnupghome", gnupghome)
+    home = ("--gnupghome", gpg.home)
 
     assert run("signing-service", "add", "hsm", script, shown, *home) == 0
 
@@ -218,17 +201,31 @@ def test_what_makes_no_sense_is_refused_before_the_trial(
     assert f"the public key is {key.fingerprint.upper()}, not FFFF" in said
 
 
-def test_a_service_for_packages_is_kept_for_clients_to_list(
-    run: Run, db: Database, tmp_path: Path
+def test_a_script_for_packages_is_tried_with_one_and_added(
+    run: Run, db: Database, tmp_path: Path, gpg: Gpg, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key, script = SigningKey.generate(), _script(tmp_path, "#!/bin/sh\nexit 1\n")
-    public = tmp_path / "public.asc"
-    public.write_text(key.public)
     kind = ("--class", "deb:AptPackageSigningService")
+    key = gpg.fingerprints()[0]
+    script = write_script(tmp_path / "sign.sh", SIGN_PACKAGE)
 
-    status = run(
-        "signing-service", "add", "p", script, key.fingerprint, "--public-key", public, *kind
-    )
+    assert run("signing-service", "add", "p", script, key, "--gnupghome", gpg.home, *kind) == 0
 
-    assert status == 0
+    assert f"tried: a package, good signatures by {key}" in capsys.readouterr().out
     assert _service(db, "p").kind == "deb:AptPackageSigningService"
+
+
+def test_a_script_for_packages_that_signs_none_is_not_added(
+    run: Run, db: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, script = SigningKey.generate(), _script(tmp_path, "#!/bin/sh\nexit 0\n")
+    public = tmp_path / "public.asc"
+    public.write_text(key.public + SigningKey.generate().public)
+    kind = ("--class", "deb:AptPackageSigningService")
+    add = ("signing-service", "add", "p", script, key.fingerprint, "--public-key", public)
+
+    assert run(*add, *kind) == 1
+    assert "Package is unsigned" in capsys.readouterr().err
+    assert run(*add) == 2
+    assert "there are 2 public keys" in capsys.readouterr().err
+    with db.transaction() as tx:
+        assert signing_services.find_service(tx, "p") is None

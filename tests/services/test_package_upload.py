@@ -260,7 +260,7 @@ def test_an_upload_replaces_its_build_unless_that_is_forbidden(desk: Desk) -> No
         ({"distribution": "../x"}, "distribution"),
         ({"component": "a b"}, "component"),
         ({"downloader_config": {"url": "x"}}, "downloader_config"),
-        ({"pulp_labels": {"a": "b"}}, "pulp_labels"),
+        ({"pulp_labels": {"a": "(b)"}}, "pulp_labels"),
         ({"repository": "nowhere"}, "repository"),
         ({"colour": "red"}, "colour"),
     ],

@@ -36,7 +36,7 @@ from debfleet_api.routes import (
     workers,
 )
 from debfleet_api.routes.access import grants, groups, guards, roles, users
-from debfleet_api.routes.content import artifacts, creates, units
+from debfleet_api.routes.content import artifacts, creates, labels, units
 from debfleet_api.state import Api
 
 _BLUEPRINTS = (
@@ -56,6 +56,7 @@ _BLUEPRINTS = (
     maintenance.blueprint,
     units.blueprint,
     creates.blueprint,
+    labels.blueprint,
     artifacts.blueprint,
     uploads.blueprint,
     copies.blueprint,

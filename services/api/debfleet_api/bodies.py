@@ -330,4 +330,3 @@ def _names(value: Any) -> list[str]:
 
 Names = Annotated[list[str], BeforeValidator(_names), Field(json_schema_extra={"type": "array"})]
 NoNames = Annotated[list[str], not_built([]), Field(json_schema_extra={"type": "array"})]
-NoOverrides = Annotated[dict[str, str], not_built({}), Field(json_schema_extra={"type": "object"})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from psycopg import sql
 
@@ -11,16 +12,23 @@ from debfleet_api.filters import Condition, Filter, all_of
 _LABEL = re.compile(r"(!?)([\w .\-]+)(?:(!=|=|~)(.*))?", re.DOTALL)
 
 
-def label_filter(column: sql.Composable) -> Filter:
-    """``pulp_label_select``."""
+def label_filter(
+    column: sql.Composable, among: Callable[[Condition], Condition] = lambda c: c
+) -> Filter:
+    """``pulp_label_select``.
+
+    Args:
+        column: The labels.
+        among: Where they stand in rows of their own, that there is one for which this is true.
+    """
 
     def make(value: str) -> Condition:
-        return all_of([_label(column, t) for t in re.split(r"(?<!\\),", value)])
+        return all_of([_label(column, among, t) for t in re.split(r"(?<!\\),", value)])
 
     return make
 
 
-def _label(column: sql.Composable, term: str) -> Condition:
+def _label(column: sql.Composable, among: Callable[[Condition], Condition], term: str) -> Condition:
     match = _LABEL.fullmatch(term)
     if match is None:
         raise ValueError(f"Invalid search term: '{term}'.")
@@ -29,13 +37,13 @@ def _label(column: sql.Composable, term: str) -> Condition:
     if denied and operator:
         raise ValueError(f"Cannot use an operator with '!{key}'.")
     if denied:
-        return sql.SQL("NOT {}").format(present)
+        return sql.SQL("NOT {}").format(among(present))
     if not operator:
-        return present
+        return among(present)
     text = sql.SQL("{} ->> {}").format(column, sql.Literal(key))
     wanted = sql.Literal(value.replace("\\,", ","))
     if operator == "=":
-        return sql.SQL("({}) = {}").format(text, wanted)
+        return among(sql.SQL("({}) = {}").format(text, wanted))
     if operator == "!=":
-        return sql.SQL("{} AND ({}) IS DISTINCT FROM {}").format(present, text, wanted)
-    return sql.SQL("strpos(lower({}), lower({})) > 0").format(text, wanted)
+        return among(sql.SQL("{} AND ({}) IS DISTINCT FROM {}").format(present, text, wanted))
+    return among(sql.SQL("strpos(lower({}), lower({})) > 0").format(text, wanted))

@@ -44,6 +44,9 @@ class Needs:
     key: str | None = "key"  # the part of the path that names the object; None: there is none
 
 
+LABELS = "core.content_labels"
+"""Of content: they are no object, and one permission is for all of them."""
+
 ANYBODY = ()
 """Every user; what they see is narrowed down by the route with ``visible``."""
 
@@ -113,6 +116,8 @@ POLICY: dict[str, tuple[Needs, ...]] = {
     "content.list_content": ANYBODY,
     "content.list_kind": ANYBODY,
     "content.read_content": ANYBODY,
+    "labels.set_label": (Needs(LABELS, "manage", None),),
+    "labels.unset_label": (Needs(LABELS, "manage", None),),
     # These ask by themselves, once they know into which repository.
     "creates.create_package": ANYBODY,
     "creates.create_release": ANYBODY,
@@ -181,6 +186,14 @@ def require(model: str, action: str, uuid: UUID | None) -> None:
         raise no_such(_WORDS[model])
     if codename(model, action) not in held:
         raise Refusal(403, _FORBIDDEN)
+
+
+def may(model: str, action: str) -> bool:
+    """Whether the user may do this to all objects of a model."""
+    if current_user().is_superuser:
+        return True
+    with api().db.transaction() as tx:
+        return codename(model, action) in list_held(tx, model, None)
 
 
 def sees(tx: Tx, model: str, uuid: UUID) -> bool:

@@ -83,12 +83,21 @@ def find_publication(value: Any) -> UUID | None:
 
 def find_signing_service(value: Any) -> UUID | None:
     """The service for Release files that a body's field names; null is none."""
+    return _find_service(value, signing_services.RELEASES)
+
+
+def find_package_service(value: Any) -> UUID | None:
+    """The service for packages that a body's field names; null is none."""
+    return _find_service(value, signing_services.PACKAGES)
+
+
+def _find_service(value: Any, kind: str) -> UUID | None:
     if value in (None, ""):
         return None
     ref = read_reference(value, SIGNING_SERVICE)
     with api().db.transaction() as tx:
         row = signing_services.find_service_row(tx, ref.uuid)
-    if row is None or row["kind"] != signing_services.RELEASES:
+    if row is None or row["kind"] != kind:
         refuse("Invalid hyperlink - Object does not exist.")
     return ref.uuid
 

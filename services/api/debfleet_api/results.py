@@ -32,8 +32,8 @@ _DELETED = {
     "alternate_sources": ("core.AlternateContentSource", "deb.AptAlternateContentSource"),
 }
 _TIMES = ("created", "updated", "last_seen", "last_refreshed")
-_UUIDS = ("uuid", "remote_uuid", "signing_service", "repository_uuid", "publication_uuid",
-          "version_repository_uuid")  # fmt: skip
+_UUIDS = ("uuid", "remote_uuid", "signing_service", "package_signing_service", "repository_uuid",
+          "publication_uuid", "version_repository_uuid")  # fmt: skip
 _RENDERERS = {
     "remotes": render_remote,
     "repositories": render_repository,

@@ -186,7 +186,5 @@ def remove_service(tx: Tx, name: str, *, is_held: bool) -> None:
         other = "debfleet signing-service remove" if is_held else "debfleet keys remove"
         raise ConfigError(f"{name} is of the other sort: {other} {name}")
     if users:
-        raise ConfigError(
-            f"{name} signs {', '.join(users[:10])}; let them name another signing_service first"
-        )
+        raise ConfigError(f"{name} signs {', '.join(users[:10])}; let them name another first")
     signing_services.delete_service(tx, name)

@@ -6,8 +6,6 @@ Whatever signs, what comes out is checked with the service's public key before i
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,12 +18,9 @@ from debfleet import pgp
 from debfleet.db.publications import SigningService
 from debfleet.errors import BadKey, NotASignature, SigningFailed
 from debfleet.sealed import Sealer
+from debfleet_worker.scripts import run_script
 
 INLINE, DETACHED = "InRelease", "Release.gpg"
-
-_SCRIPT_SECONDS = 120
-_LARGEST_ANSWER = 1 << 20
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +107,7 @@ def _sign_by_script(
     with tempfile.TemporaryDirectory(prefix="debfleet-sign-") as folder:
         path = Path(folder) / "Release"
         path.write_bytes(release)
-        answer = _run_script(service, path, correlation_id)
+        answer = run_script(service, path, service.fingerprint, correlation_id)
         try:
             named = json.loads(answer)["signatures"]
             files = {Path(named[form]).name: Path(named[form]) for form in _FORMS if form in named}
@@ -126,34 +121,3 @@ def _sign_by_script(
 
 
 _FORMS = ("inline", "detached")
-
-
-def _run_script(service: SigningService, path: Path, correlation_id: str) -> bytes:
-    assert service.script is not None
-    environment = {
-        "PATH": os.environ.get("PATH", _PATH),
-        "HOME": os.environ.get("HOME", str(path.parent)),
-        "PULP_TEMP_WORKING_DIR": str(path.parent),
-        "PULP_SIGNING_KEY_FINGERPRINT": service.fingerprint,
-        "CORRELATION_ID": correlation_id,
-    }
-    if service.gnupghome:
-        environment["GNUPGHOME"] = service.gnupghome
-    try:
-        done = subprocess.run(
-            [service.script, str(path)],
-            cwd=path.parent,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SCRIPT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SigningFailed(service.name, f"it ran for {_SCRIPT_SECONDS} seconds") from None
-    except OSError as e:
-        raise SigningFailed(service.name, f"{service.script} cannot be run: {e.strerror}") from None
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise SigningFailed(service.name, f"it ended with {done.returncode}: {said}")
-    return done.stdout[:_LARGEST_ANSWER]

@@ -72,7 +72,7 @@ class Selection:
     sets: tuple[Held, ...] = ()  # in each of them; (): every unit there is
     ids: tuple[UnitId, ...] | None = None  # only these
     # On the unit's row, which is called u; values are quoted in it, nothing is a parameter.
-    # Of a link, u is its package and l its list; there only the order may be given.
+    # Of a link, u is its package and l its list; there a condition may ask for their ids alone.
     where: compose.Composable | None = None
     order: compose.Composable | None = None  # None: newest first
     orphaned_for: int | None = None  # minutes: only what is in no version and nobody wanted since
@@ -89,15 +89,15 @@ class Page:
 def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
     """One page of a list, and how many units it has in all.
 
-    A row holds the unit's columns; a package's has ``artifact``, the id of its artifact or None;
-    a release file's, an index's or a source package's has ``files``, by path the id of the artifact
-    or None; a link's has ``list``, ``package`` (of its kind), ``release_component``,
-    ``index_architecture`` and ``created``.
+    A row holds the unit's columns and its ``labels``. A package's has ``artifact``, the id of its
+    artifact or None; a release file's, an index's or a source package's has ``files``, by path the
+    id of the artifact or None; a link's has ``list``, ``package`` (of its kind),
+    ``release_component``, ``index_architecture`` and ``created``.
     """
     query = _Query(selection)
     count = query.count(tx)
     rows = query.page(tx, limit, offset) if offset < count else []
-    return Page(count, rows)
+    return Page(count, _labelled(tx, selection.kind, rows))
 
 
 def list_mixed(
@@ -112,9 +112,26 @@ def list_mixed(
         start = max(offset - before, 0)
         room = limit - len(rows)
         if start < count and room > 0:
-            rows += [(selection.kind, row) for row in query.page(tx, room, start)]
+            page = _labelled(tx, selection.kind, query.page(tx, room, start))
+            rows += [(selection.kind, row) for row in page]
         before += count
     return before, rows
+
+
+def _labelled(tx: Tx, kind: Kind, rows: list[DictRow]) -> list[DictRow]:
+    """The rows of a page, each with its labels: most have none, so they are not joined."""
+    is_link = kind in LINKS
+    names = [(row["list"], row["package"]) if is_link else (0, row["id"]) for row in rows]
+    values = {
+        "kind": int(kind),
+        "lists": [list_id for list_id, _ in names],
+        "units": [unit for _, unit in names],
+    }
+    found = tx.execute(_q["list_labels"], values).fetchall() if rows else []
+    labels = {(row["list"], row["unit"]): row["labels"] for row in found}
+    for name, row in zip(names, rows, strict=True):
+        row["labels"] = labels.get(name, {})
+    return rows
 
 
 def find_unit(tx: Tx, unit: UnitId) -> DictRow | None:
@@ -141,6 +158,15 @@ def list_known(tx: Tx, units: Iterable[UnitId]) -> set[UnitId]:
             found_links = list_units(tx, given, len(wanted), 0).rows
             known |= {UnitId(kind, row["package"], row["list"]) for row in found_links}
     return known
+
+
+def labels_hold(kind: Kind, condition: compose.Composable) -> compose.Composable:
+    """A condition for ``Selection.where``: that one is true of a unit's labels, ``t.labels``.
+
+    Of a unit without labels none is.
+    """
+    own = compose.SQL("l.id") if kind in LINKS else _piece("id_of_list", kind=int(kind))
+    return _piece("labels_hold", list=own, condition=condition)
 
 
 # --- one fact each ----------------------------------------------------------------------------
@@ -277,11 +303,11 @@ class _Query:
         self._selection = selection
         self._is_link = selection.kind in LINKS
         self._table = compose.Identifier(TABLES[LINKS.get(selection.kind, selection.kind)])
-        where = [] if selection.where is None else [selection.where]
+        where = [] if selection.where is None or self._is_link else [selection.where]
         if not self._is_link and selection.ids is not None:
             where.append(_piece("is_given", ids=[u.id for u in selection.ids]))
         if not self._is_link and selection.orphaned_for is not None:
-            lists = _piece("list_of_units", kind=int(selection.kind))
+            lists = _list_of_units(selection.kind)
             minutes = selection.orphaned_for
             where.append(_piece("unit_is_orphaned", lists=lists, minutes=minutes))
         self._has_sets = bool(selection.sets) or self._is_link
@@ -340,8 +366,10 @@ class _Query:
         joined: compose.Composable = names[0]
         for name in names[1:]:
             joined = compose.SQL("{} join {} using ({})").format(joined, name, key)
+        condition = self._selection.where if self._is_link else None
         return _piece(
-            "with_wanted",
+            "with_wanted" if condition is None else "with_wanted_links",
+            condition=_NOTHING if condition is None else condition,
             sets=compose.SQL(",\n").join(
                 compose.SQL("{} as materialized ({})").format(name, text)
                 for name, text in zip(names, sets, strict=True)
@@ -360,7 +388,7 @@ class _Query:
         elif self._is_link:
             lists = _piece("lists_of_links", kind=int(kind))
         else:
-            lists = _piece("list_of_units", kind=int(kind))
+            lists = _list_of_units(kind)
         key = compose.SQL("c.list, c.chunk" if self._is_link else "c.chunk")
         if held.version is None:
             form = "links_anywhere" if self._is_link else "held_anywhere"
@@ -370,6 +398,10 @@ class _Query:
             return _piece("held", key=key, lists=lists, **at)
         without = {"wr": held.without.repository, "wn": held.without.number}
         return _piece("held_without", key=key, lists=lists, **at, **without)
+
+
+def _list_of_units(kind: Kind) -> compose.Composed:
+    return _piece("list_of_units", list=_piece("id_of_list", kind=int(kind)))
 
 
 _NOTHING = compose.SQL("")

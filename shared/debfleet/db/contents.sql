@@ -7,6 +7,18 @@
 with {sets},
 wanted as materialized (select {key}, {bits} as bits from {joined})
 
+-- name: with_wanted_links
+-- Of links those for which a condition is true: each is looked at on its own.
+with {sets},
+found as materialized (select {key}, {bits} as bits from {joined}),
+wanted as materialized (
+  select f.list, f.chunk, bit_or(one_bit(u.id)) as bits
+    from found f join content_lists l on l.id = f.list
+    cross join generate_series(0, chunk_size() - 1) place
+    cross join lateral (select id_at(f.chunk, place) as id) u
+   where get_bit(f.bits, place) = 1 and ({condition})
+   group by 1, 2)
+
 -- name: held
 -- The bits of one version. Units of a kind lie in one list; packages of a component in several.
 select {key}, bit_or(c.bits) as bits from repository_chunks c
@@ -34,9 +46,11 @@ select {key}, bit_or(c.bits & ~ coalesce(o.bits, no_bits())) as bits
  where c.repository = {r} and c.added <= {n} and (c.removed is null or c.removed > {n}) and {lists}
  group by {key}
 
+-- name: id_of_list
+(select id from content_lists where kind = {kind} and release_component = 0 and index_architecture = '')
+
 -- name: list_of_units
-c.list = (select id from content_lists
-           where kind = {kind} and release_component = 0 and index_architecture = '')
+c.list = {list}
 
 -- name: lists_of_links
 c.list in (select id from content_lists where kind = {kind})
@@ -185,6 +199,18 @@ select ids.id as package, ids.list, l.release_component, l.index_architecture,
        greatest(p.created, l.created) as created
   from ids join content_lists l on l.id = ids.list join {table} p on p.id = ids.id
  order by ids.place_in_list
+
+-- name: list_labels
+-- The labels of a page's units, where they have some. list 0: that of their kind.
+select p.list, p.unit, t.labels
+  from unnest(%(lists)s::int[], %(units)s::bigint[]) as p (list, unit)
+  join unit_labels t on t.unit = p.unit
+   and t.list = case p.list when 0 then (select id from content_lists where kind = %(kind)s and release_component = 0
+                                            and index_architecture = '') else p.list end
+
+-- name: labels_hold
+-- A condition on the labels of the unit u, whose row here is called t; of a link, l is its list.
+exists (select from unit_labels t where t.list = {list} and t.unit = u.id and {condition})
 
 -- name: find_previous
 select max(number) as number from repository_versions

@@ -43,7 +43,7 @@ select chunk from there left join alive using (chunk)
 
 -- name: delete_units
 -- Units of a few chunks whose bit is set nowhere, that no task has found for its version, and that
--- nobody wanted lately; with their files. Gives how many.
+-- nobody wanted lately; with their files and labels. Gives how many.
 with alive as materialized (
   select chunk, bit_or(bits) as bits
     from (select c.chunk, c.bits from repository_chunks c join content_lists l on l.id = c.list
@@ -62,6 +62,8 @@ free as materialized (
      and {also}
    order by u.id
      for update of u skip locked),
+labels as (delete from unit_labels t using free, content_lists l
+            where t.list = l.id and t.unit = free.id and (l.kind = {kind} or l.kind = link_kind({kind}))),
 files as (delete from unit_files f using free where f.kind = {kind} and f.unit = free.id),
 places as (delete from content_lists l using free
             where {kind} = 10 and l.kind in (11, 13, 14) and l.release_component = free.id)

@@ -30,14 +30,15 @@ REMOTE_COLUMNS = (
 REPOSITORY_COLUMNS = (
     "name", "description", "labels", "retain_repo_versions", "retain_checkpoints", "remote",
     "autopublish", "publish_upstream_release_fields", "signing_service",
-    "signing_service_release_overrides", "excluded_package_metadata_fields",
+    "signing_service_release_overrides", "package_signing_service", "package_signing_fingerprint",
+    "package_signing_fingerprint_release_overrides", "excluded_package_metadata_fields",
 )  # fmt: skip
 """What a user may set of a repository; ``remote`` is the remote's UUID here."""
 
 
 _JSON = (
     "labels", "headers", "guards", "signing_service_release_overrides",
-    "excluded_package_metadata_fields",
+    "package_signing_fingerprint_release_overrides", "excluded_package_metadata_fields",
 )  # fmt: skip
 
 

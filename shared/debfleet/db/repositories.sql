@@ -78,11 +78,15 @@ DELETE FROM remotes WHERE uuid = %(uuid)s RETURNING id
 WITH r AS (
   INSERT INTO repositories (name, description, labels, retain_repo_versions, retain_checkpoints,
                             remote, autopublish, publish_upstream_release_fields, signing_service,
-                            signing_service_release_overrides, excluded_package_metadata_fields)
+                            signing_service_release_overrides, package_signing_service,
+                            package_signing_fingerprint, package_signing_fingerprint_release_overrides,
+                            excluded_package_metadata_fields)
   VALUES (%(name)s, %(description)s, %(labels)s, %(retain_repo_versions)s,
           %(retain_checkpoints)s, (SELECT id FROM remotes WHERE uuid = %(remote)s), %(autopublish)s,
           %(publish_upstream_release_fields)s, %(signing_service)s,
-          %(signing_service_release_overrides)s, %(excluded_package_metadata_fields)s)
+          %(signing_service_release_overrides)s, %(package_signing_service)s,
+          %(package_signing_fingerprint)s, %(package_signing_fingerprint_release_overrides)s,
+          %(excluded_package_metadata_fields)s)
   RETURNING id, uuid)
 INSERT INTO repository_versions (repository, number) SELECT id, 0 FROM r
 RETURNING (SELECT uuid FROM r) AS uuid
@@ -97,6 +101,9 @@ UPDATE repositories SET
        publish_upstream_release_fields = %(publish_upstream_release_fields)s,
        signing_service = %(signing_service)s,
        signing_service_release_overrides = %(signing_service_release_overrides)s,
+       package_signing_service = %(package_signing_service)s,
+       package_signing_fingerprint = %(package_signing_fingerprint)s,
+       package_signing_fingerprint_release_overrides = %(package_signing_fingerprint_release_overrides)s,
        excluded_package_metadata_fields = %(excluded_package_metadata_fields)s,
        updated = clock_timestamp()
  WHERE uuid = %(uuid)s

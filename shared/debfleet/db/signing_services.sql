@@ -1,4 +1,4 @@
--- Who signs Release files. What a worker signs with is read in publications.sql.
+-- Who signs Release files and packages. What a worker signs with is read in publications.sql.
 
 -- name: add_service
 insert into signing_services (uuid, name, kind, public_key, fingerprint, script, gnupghome, secret)
@@ -22,9 +22,9 @@ delete from signing_services where name = %(name)s returning id
 select uuid from signing_services where name = %(name)s for update
 
 -- name: list_users
--- The repositories that name it, for all they publish or for some of their distributions.
+-- The repositories that name it: for all they publish, for some of their distributions, or for packages.
 select name from repositories
- where signing_service = %(uuid)s
+ where signing_service = %(uuid)s or package_signing_service = %(uuid)s
     or exists (select from jsonb_each_text(signing_service_release_overrides) o
                 where o.value = %(uuid)s::text)
  order by name

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple, Protocol
 
+from debfleet.deb.ar import MAGIC, ar_member, read_part
 from debfleet.deb.packages import PackageStanza, StanzaRefused, parse_package
 from debfleet.deb.paths import pool_prefix
 from debfleet.deb.stanza import find_field, shown_text, split_stanzas, stanza_fields, to_text
@@ -67,9 +68,20 @@ def index_stanza(
     default = default_path(deb, suffix)
     if relative_path is not None:
         _check_path(relative_path, default)
+    return listed_stanza(
+        deb.control, relative_path=relative_path or default, size=size, sha256=sha256
+    )
+
+
+def listed_stanza(stanza: bytes, *, relative_path: str, size: int, sha256: bytes) -> PackageStanza:
+    """A stanza, whether of a file or of an index, as that of an index that lists this file.
+
+    Raises:
+        MalformedFile: Its fields are none of a package.
+    """
     lines = [
-        _without_file_fields(deb.control),
-        f"Filename: {relative_path or default}".encode(),
+        _without_file_fields(stanza),
+        f"Filename: {relative_path}".encode(),
         f"Size: {size}".encode(),
         f"SHA256: {sha256.hex()}".encode(),
     ]
@@ -138,56 +150,32 @@ def _without_file_fields(control: bytes) -> bytes:
 
 # --- ar: the file itself -------------------------------------------------------------------------
 
-_AR_HEADER = 60
-_NUMBER = re.compile(rb"[0-9]{1,10} *")
 _DATA = ("data.tar", "data.tar.gz", "data.tar.xz", "data.tar.zst", "data.tar.bz2", "data.tar.lzma")
 
 
 def _control_member(file: BinaryIO, size: int) -> tuple[str, bytes]:
     """Name and bytes of the control member; the file's other parts are where they belong."""
     file.seek(0)
-    if _read(file, min(size, 8), "its beginning") != b"!<arch>\n":
+    if read_part(file, min(size, 8), "its beginning") != MAGIC:
         raise MalformedFile("it does not begin as a .deb does, with !<arch>")
-    name, length, at = _ar_member(file, 8, size)
+    name, length, at = ar_member(file, 8, size)
     if name != "debian-binary" or length > 100:
         raise MalformedFile(f"its first member is {name!r}, and not debian-binary")
     file.seek(at)
-    if not _read(file, length, name).startswith(b"2."):
+    if not read_part(file, length, name).startswith(b"2."):
         raise MalformedFile("it is of another format than 2.0, the only one that dpkg knows")
-    name, length, at = _ar_member(file, at + length + length % 2, size)
+    name, length, at = ar_member(file, at + length + length % 2, size)
     if name not in _UNPACK:
         known = ", ".join(_UNPACK)
         raise MalformedFile(f"its second member is {name!r}, and none of {known}")
     if length > LIMIT:
         raise MalformedFile(f"its {name} has {length} bytes, more than {LIMIT}")
     file.seek(at)
-    packed = _read(file, length, name)
-    data, _, _ = _ar_member(file, at + length + length % 2, size)
+    packed = read_part(file, length, name)
+    data, _, _ = ar_member(file, at + length + length % 2, size)
     if data not in _DATA:
         raise MalformedFile(f"its third member is {data!r}, and not data.tar")
     return name, packed
-
-
-def _ar_member(file: BinaryIO, at: int, size: int) -> tuple[str, int, int]:
-    """Name, length and place of the member whose header stands there."""
-    if at + _AR_HEADER > size:
-        raise MalformedFile(f"it ends at byte {size}, where another member must follow")
-    file.seek(at)
-    header = _read(file, _AR_HEADER, "the header of a member")
-    if header[58:] != b"`\n" or not _NUMBER.fullmatch(header[48:58]):
-        raise MalformedFile(f"at byte {at} there is no header of a member")
-    name = header[:16].decode("latin-1").rstrip(" ").removesuffix("/")
-    length = int(header[48:58])
-    if at + _AR_HEADER + length > size:
-        raise MalformedFile(f"it is cut off: its member {name!r} goes beyond its end")
-    return name, length, at + _AR_HEADER
-
-
-def _read(file: BinaryIO, length: int, what: str) -> bytes:
-    body = file.read(length)
-    if len(body) != length:
-        raise MalformedFile(f"it is cut off in {what}")
-    return body
 
 
 # --- the control member --------------------------------------------------------------------------

@@ -19,14 +19,13 @@ from debfleet_api import asks
 from debfleet_api.answers import answer, chosen_fields, created
 from debfleet_api.bodies import (
     Body,
+    Checked,
     Flag,
     Labels,
     Name,
     Names,
-    NoOverrides,
     OptionalText,
     Positive,
-    not_built,
     read_body,
     read_text,
     refuse,
@@ -53,9 +52,23 @@ from debfleet_api.hrefs import (
 )
 from debfleet_api.label_filter import label_filter
 from debfleet_api.openapi.operations import NO_TX, Listing, Paged, changed, operation
+from debfleet_api.package_signing import (
+    KEY,
+    KEYS,
+    LONGEST,
+    SERVICE,
+    check_keys,
+    read_key,
+    read_keys,
+)
 from debfleet_api.paging import page_answer, read_page
 from debfleet_api.permissions import owned, visible
-from debfleet_api.references import find_remote, find_signing_service, read_units
+from debfleet_api.references import (
+    find_package_service,
+    find_remote,
+    find_signing_service,
+    read_units,
+)
 from debfleet_api.routes.objects import Objects, add_object_routes
 from debfleet_api.shapes.repositories import BaseRepository, Repository
 from debfleet_api.state import api
@@ -70,10 +83,7 @@ _READ_ONLY = frozenset(
      "latest_version_href"}
 )  # fmt: skip
 _SIGNERS = "signing_service_release_overrides"
-_OVERRIDES = {
-    _SIGNERS,
-    "package_signing_fingerprint_release_overrides",
-}
+_OVERRIDES = (_SIGNERS, KEYS)
 
 
 def _read_overrides(value: Any) -> dict[str, UUID | None]:
@@ -100,9 +110,15 @@ class RepositoryBody(Body, title="deb.AptRepository"):
         BeforeValidator(_read_overrides),
         Field(json_schema_extra={"type": "object"}),
     ] = Field(default_factory=dict)
-    package_signing_service: Annotated[str | None, not_built(None)] = None
-    package_signing_fingerprint: Annotated[str | None, not_built(None)] = None
-    package_signing_fingerprint_release_overrides: NoOverrides = Field(default_factory=dict)
+    package_signing_service: Annotated[UUID | None, BeforeValidator(find_package_service)] = None
+    package_signing_fingerprint: Annotated[
+        str | None, Checked(read_key, {"minLength": 1, "maxLength": LONGEST})
+    ] = None
+    package_signing_fingerprint_release_overrides: Annotated[
+        dict[str, str | None],
+        BeforeValidator(read_keys),
+        Field(json_schema_extra={"type": "object"}),
+    ] = Field(default_factory=dict)
     excluded_package_metadata_fields: Names = Field(default_factory=list)
 
 
@@ -125,6 +141,7 @@ def list_all_repositories() -> Response:
 def add_repository() -> Response:
     """201 with the new repository, which has its empty version 0."""
     values = _columns(dict(read_body(RepositoryBody, read_only=_READ_ONLY)))
+    check_keys(values)
     row = api().db.run(lambda tx: owned(tx, REPOSITORY, repositories.add_repository(tx, values)))
     return created(render_repository(row))
 
@@ -154,13 +171,14 @@ def update_repository(key: str) -> Response:
     """200 if nothing would change, else 202 and a task."""
     row = repository_row(key)
     given = read_body(RepositoryBody, partial=True, read_only=_READ_ONLY).given()
-    return _change(row, given, is_change=bool(_OVERRIDES & given.keys()))
+    return _change(row, given, is_change=not given.keys().isdisjoint(_OVERRIDES))
 
 
 def render_repository(row: Mapping[str, Any]) -> dict[str, Any]:
     """A repository as clients know it."""
     path = href(REPOSITORY, row["uuid"])
     remote, service = row["remote_uuid"], row["signing_service"]
+    packages = row["package_signing_service"]
     return {
         "pulp_href": path,
         "prn": prn(REPOSITORY, row["uuid"]),
@@ -184,7 +202,7 @@ def render_repository(row: Mapping[str, Any]) -> dict[str, Any]:
         "package_signing_fingerprint_release_overrides": row[
             "package_signing_fingerprint_release_overrides"
         ],
-        "package_signing_service": row["package_signing_service"],
+        "package_signing_service": None if packages is None else href(SIGNING_SERVICE, packages),
         "package_signing_fingerprint": row["package_signing_fingerprint"],
         "excluded_package_metadata_fields": row["excluded_package_metadata_fields"],
     }
@@ -276,19 +294,22 @@ def _filters(tx: Tx) -> dict[str, Filter]:
     }
 
 
-def _columns(given: Mapping[str, Any], held: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Wire names to columns; overrides are merged into those that are ``held``."""
+def _columns(given: Mapping[str, Any], held: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Wire names to columns; overrides are merged into those of the row that is ``held``."""
     wire = {"labels": "pulp_labels"}
     values = {c: given[w] for c in REPOSITORY_COLUMNS if (w := wire.get(c, c)) in given}
-    if (overrides := values.get(_SIGNERS)) is not None:
-        merged = {**(held or {}), **overrides}
-        values[_SIGNERS] = {dist: str(uuid) for dist, uuid in merged.items() if uuid is not None}
+    for name in _OVERRIDES:
+        if (overrides := values.get(name)) is not None:
+            merged = {**(held or {}).get(name, {}), **overrides}
+            values[name] = {dist: str(of) for dist, of in merged.items() if of is not None}
     return values
 
 
 def _change(row: Mapping[str, Any], given: Mapping[str, Any], *, is_change: bool) -> Response:
     held = {**row, "remote": row["remote_uuid"]}
-    changed = {c: v for c, v in _columns(given, row[_SIGNERS]).items() if v != held[c]}
+    changed = {c: v for c, v in _columns(given, row).items() if v != held[c]}
+    if not changed.keys().isdisjoint((SERVICE, KEY, KEYS)):
+        check_keys({**held, **changed})
     if not changed and not is_change:
         return answer(render_repository(row))
     return asks.change(Change("repositories", "update", row["uuid"], changed))

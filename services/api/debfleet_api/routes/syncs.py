@@ -8,17 +8,18 @@ from uuid import UUID
 from flask import Blueprint, Response
 from pydantic import BeforeValidator, Field
 
-from debfleet.db import contents, repositories
+from debfleet.db import contents, repositories, signings
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.identity import UnitId
-from debfleet.model import REPOSITORY, prn
+from debfleet.model import REPOSITORY, Kind, prn
 from debfleet.syncs import Pair, new_sync
 from debfleet_api import asks
 from debfleet_api.bodies import Body, Flag, Items, OptionalText, read_body
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import VERSION, find_ref
 from debfleet_api.openapi.operations import STARTED, operation
+from debfleet_api.package_signing import SERVICE
 from debfleet_api.permissions import list_unseen, sees
 from debfleet_api.references import find_remote, find_unit
 from debfleet_api.routes.content.creates import Word
@@ -83,6 +84,8 @@ def modify(key: str) -> Response:
         remove = [] if everything else body.remove_content_units
         removed = _units(tx, "remove_content_units", remove)
         base = _base(tx, body.base_version)
+        if row[SERVICE] is not None:
+            _check_downloaded(tx, add)
     args = {
         "repository": row["id"],
         "base_version": None if base is None else base[1],
@@ -125,6 +128,19 @@ def _units(tx: Tx, field: str, values: list[Any]) -> list[UnitId]:
         text = f"Could not find the following content units: {shown}"
         raise field_errors({field: [text]})
     return [u for u in found.values() if u is not None]
+
+
+def _check_downloaded(tx: Tx, units: list[UnitId]) -> None:
+    """Answers 400 where a package cannot be signed, since it is not here."""
+    ids = [unit.id for unit in units if unit.kind == Kind.PACKAGE]
+    missing = [p.relative_path for p in signings.list_packages(tx, ids) if p.stored is None]
+    if missing:
+        text = (
+            "Cannot add on-demand content to a repository that signs packages; not downloaded: "
+            + ", ".join(missing[:10])
+            + (f" and {len(missing) - 10} more" * (len(missing) > 10))
+        )
+        raise field_errors({"add_content_units": [text]})
 
 
 def _base(tx: Tx, value: str | None) -> tuple[int, int] | None:

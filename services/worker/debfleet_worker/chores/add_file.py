@@ -11,8 +11,10 @@ from debfleet.db import (
     additions,
     installation,
     jobs,
+    labels,
     placements,
     seen_files,
+    signings,
     uploads,
     versions,
 )
@@ -27,6 +29,7 @@ from debfleet.model import Job, Kind, Ring, prn, unit_model
 from debfleet_worker.autopublish import end_with_version
 from debfleet_worker.incoming import Incoming, incoming_file, record
 from debfleet_worker.lease import Lease
+from debfleet_worker.sign_packages import Signer, signed_file
 from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -37,20 +40,43 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
 
     Raises:
         MalformedFile: It is no package that dpkg and apt would take.
-        FinalError: The file cannot be had, or the repository cannot take the unit.
+        FinalError: The file cannot be had or signed, or the repository cannot take the unit.
     """
     args = job.task_args
     kind = Kind(args["kind"])
     try:
         with incoming_file(worker, job, lease, args["source"]) as file:
             package = None if kind == Kind.GENERIC else _read_package(kind, file, args)
-            file.keep()
+            signer = _find_signer(worker, kind, args)
+            kept = file
+            if signer is not None:
+                kept = signed_file(worker, job, lease, signer, file)
+                package = _read_package(kind, kept, args)
+            kept.keep()
+
+            def finish(tx: Tx) -> list[Ring]:
+                rings = _finish(worker, tx, job, kept, package)
+                if signer is not None and kept.sha256 != file.sha256:
+                    signings.add_signed(tx, file.sha256, signer.key, kept.sha256)
+                return rings
+
             with lease.busy():
-                worker.commit(lambda tx: _finish(worker, tx, job, file, package))
+                worker.commit(finish)
     except DebfleetError as e:
         e.add_note(args["name"])
         raise
     log.info("file.added", extra={"unit_kind": kind.name.lower(), "bytes": file.size})
+
+
+def _find_signer(worker: Worker, kind: Kind, args: Mapping[str, Any]) -> Signer | None:
+    """Who signs it for the repository that it is to lie in."""
+    if kind != Kind.PACKAGE or args["repository"] is None:
+        return None
+    with worker.db.transaction() as tx:
+        signing = signings.find_signing(tx, args["repository"])
+    if signing is None:
+        return None
+    return Signer(signing.service, signing.key_for(args["distribution"]))
 
 
 def _read_package(kind: Kind, file: Incoming, args: Mapping[str, Any]) -> PackageStanza:
@@ -81,6 +107,7 @@ def _finish(
         added = additions.add_generic(tx, args["relative_path"], file.sha256, file.size)
     else:
         added = additions.add_package(tx, worker.stanza_key, package, kind)
+    give_labels(tx, added, args)
     if "upload" in args["source"]:
         uploads.delete_upload(tx, UUID(args["source"]["upload"]))
     placed = Placed([], [])
@@ -100,6 +127,15 @@ def _finish(
         )
     made, result = what_was_made(tx, added, placed.structure)
     return end_with_version(tx, job, repository or 0, version, made, result)
+
+
+def give_labels(tx: Tx, added: Added, args: Mapping[str, Any]) -> None:
+    """The labels that a unit was asked for with.
+
+    A unit that was there may be others' too: its own labels stay, unless who asks may change them.
+    """
+    if args.get("labels") and (added.is_new or args["may_label"]):
+        labels.replace_labels(tx, added.unit, args["labels"])
 
 
 def what_was_made(tx: Tx, added: Added, others: list[Added]) -> tuple[list[str], dict[str, Any]]:

@@ -10,7 +10,7 @@ from debfleet.db.connect import Tx
 from debfleet.deb.paths import base_architecture
 from debfleet.model import Job, Kind, Ring
 from debfleet_worker.autopublish import end_with_version
-from debfleet_worker.chores.add_file import what_was_made
+from debfleet_worker.chores.add_file import give_labels, what_was_made
 from debfleet_worker.lease import Lease
 from debfleet_worker.worker import Worker
 
@@ -28,6 +28,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
     jobs.hold(tx, job)
     kind, fields = Kind(args["unit"]["kind"]), dict(args["unit"]["fields"])
     added = additions.add_unit(tx, kind, _columns(kind, fields))
+    give_labels(tx, added, args)
     others = [
         additions.add_unit(tx, Kind.RELEASE_ARCHITECTURE, _columns(Kind.RELEASE_ARCHITECTURE, f))
         for f in _each(fields, "architectures", "architecture")

@@ -12,24 +12,34 @@ from debfleet.identity import UnitId
 from debfleet.model import Job, Kind, Ring
 from debfleet_worker.autopublish import end_with_version
 from debfleet_worker.lease import Lease
+from debfleet_worker.signed_units import sign_units, take_signed
 from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:
-    """Make the version, or none where it would equal the latest, and end the task."""
+    """Make the version, or none where it would equal the latest, and end the task.
+
+    Raises:
+        FinalError: A package cannot be signed, or the repository cannot take a unit.
+    """
+    add = [read_unit(packed) for packed in job.task_args["add"]]
+    signed = sign_units(worker, job, lease, add)
+
+    def finish(tx: Tx) -> list[Ring]:
+        jobs.hold(tx, job)
+        return _finish(tx, job, *take_signed(worker, tx, add, signed))
+
     with lease.busy():
-        worker.commit(lambda tx: _finish(tx, job))
+        worker.commit(finish)
 
 
-def _finish(tx: Tx, job: Job) -> list[Ring]:
+def _finish(tx: Tx, job: Job, add: list[UnitId], made: list[str]) -> list[Ring]:
     args = job.task_args
-    jobs.hold(tx, job)
     remove: list[UnitId] | Literal["*"] = "*"
     if args["remove"] != "*":
         remove = [read_unit(packed) for packed in args["remove"]]
-    add = [read_unit(packed) for packed in args["add"]]
     if args.get("place") is not None:
         add, remove = _in_place(tx, args, add, remove)
     version = versions.modify(
@@ -47,7 +57,13 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         seen_files.pass_on(tx, job.task, args["repository"], version.number)
         log.info("version.made", extra={"number": version.number})
     # The task's result is the version: the API shows it as it is when it is asked.
-    return end_with_version(tx, job, args["repository"], version)
+    return end_with_version(tx, job, args["repository"], version, made)
+
+
+def read_unit(packed: list[Any]) -> UnitId:
+    """A unit as a task's args hold it: kind, id, list."""
+    kind, id, list_id = packed
+    return UnitId(Kind(kind), id, list_id)
 
 
 def _in_place(
@@ -67,9 +83,3 @@ def _in_place(
         number = repositories.get_repository(tx, args["repository"]).latest
     at = (args["repository"], number)
     return added, placements.displace_packages(tx, remove, at, *args["place"])
-
-
-def read_unit(packed: list[Any]) -> UnitId:
-    """A unit as a task's args hold it: kind, id, list."""
-    kind, id, list_id = packed
-    return UnitId(Kind(kind), id, list_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from debfleet.db import jobs, orphans, tasks
+from debfleet.db import jobs, labels, orphans, tasks
 from debfleet.db.connect import Tx
 from debfleet.model import Job, Kind
 from debfleet.reports import CLEANED_ARTIFACTS, CLEANED_CONTENT
@@ -38,6 +38,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
         for kind in orphans.KINDS:
             ids = by_kind.get(kind, [])
             cleanup.delete_units(kind, sorted({id >> 12 for id in ids}), ids)
+    cleanup.forget_labels()
     cleanup.delete_artifacts()
     cleanup.delete_files()
     worker.store.sweep_temporary(_OLD_TEMPORARY_SECONDS)
@@ -84,6 +85,9 @@ class _Cleanup:
                 _count_units(tx, self._job, deleted)
 
             self._batches.run(work)
+
+    def forget_labels(self) -> None:
+        self._batches.run(labels.forget_links)
 
     def delete_artifacts(self) -> None:
         after: int | None = 0

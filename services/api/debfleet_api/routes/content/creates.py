@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 
-from debfleet.db import additions, contents, repositories, uploads
+from debfleet.db import additions, contents, labels, repositories, uploads
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.db.uploads import UPLOAD
@@ -36,7 +36,8 @@ from debfleet_api.bodies import (
 from debfleet_api.errors import field_errors
 from debfleet_api.hrefs import ARTIFACT, REPOSITORY
 from debfleet_api.openapi.operations import STARTED, operation
-from debfleet_api.permissions import require, sees_file
+from debfleet_api.package_signing import SERVICE
+from debfleet_api.permissions import LABELS, may, require, sees_file
 from debfleet_api.receiving import FormFile, is_stored
 from debfleet_api.references import find_repository, find_unit, read_reference
 from debfleet_api.remote_fields import read_url
@@ -48,6 +49,7 @@ from debfleet_api.state import api
 blueprint = Blueprint("creates", __name__)
 
 _CREATE = "pulpcore.app.tasks.base.general_create"
+_SIGN_AND_CREATE = "pulp_deb.app.tasks.signing.sign_and_create"
 _PATH = "/content/deb/"
 _READ_ONLY = frozenset({"pulp_href", "prn", "pulp_created", "pulp_last_updated", "vuln_report"})
 _SOURCES = ("file", "file_url", "upload", "artifact")
@@ -115,7 +117,7 @@ class UnitBody(Body):
 
     repository: Annotated[UUID | None, BeforeValidator(find_repository)] = None
     overwrite: Flag = True
-    pulp_labels: Annotated[Labels, not_built({})] = Field(default_factory=dict)
+    pulp_labels: Labels = Field(default_factory=dict)
 
 
 class FileBody(UnitBody):
@@ -269,7 +271,10 @@ def create_link() -> Response:
 def _link(tx: Tx, body: LinkBody) -> dict[str, Any]:
     package = _unit(tx, "package", body.package, Kind.PACKAGE)
     component = _unit(tx, "release_component", body.release_component, Kind.RELEASE_COMPONENT)
+    before = contents.list_links_of_package(tx, Kind.PACKAGE_RELEASE_COMPONENT, package.id)
     link = additions.add_link(tx, package.id, component.id)
+    if body.pulp_labels and (link not in before or may(LABELS, "manage")):
+        labels.replace_labels(tx, link, body.pulp_labels)
     row = contents.find_unit(tx, link)
     if row is None:
         raise NotFound("link", link.id)
@@ -326,16 +331,20 @@ def _create(kind: Kind, body: UnitBody, fields: Mapping[str, Any]) -> Response:
 
 def _task(kind: str, body: UnitBody, args: dict[str, Any], exclusive: list[str]) -> NewTask:
     require(REPOSITORY, "modify_content", body.repository)
-    repository = None
+    repository, name = None, _CREATE
     if body.repository is not None:
         with api().db.transaction() as tx:
             row = repositories.find_repository_row(tx, body.repository)
         if row is None:
             raise field_errors({"repository": [_NO_OBJECT]})
         repository = row["id"]
+        if args.get("kind") == Kind.PACKAGE and row[SERVICE] is not None:
+            name = _SIGN_AND_CREATE
         exclusive = [*exclusive, prn(REPOSITORY, body.repository)]
     args = args | {"repository": repository, "overwrite": body.overwrite}
-    return NewTask(kind=kind, name=_CREATE, args=args, exclusive=exclusive)
+    if body.pulp_labels:
+        args |= {"labels": body.pulp_labels, "may_label": may(LABELS, "manage")}
+    return NewTask(kind=kind, name=name, args=args, exclusive=exclusive)
 
 
 def _checked(field: str, value: str) -> str:

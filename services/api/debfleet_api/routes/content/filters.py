@@ -150,9 +150,10 @@ LINK_ORDERINGS: dict[str, Condition] = {
 """Of a link, u is its package and l its list."""
 
 
-def labels_filter() -> dict[str, Filter]:
-    """No unit has labels yet; a selection by labels is answered all the same."""
-    return {"pulp_label_select": label_filter(sql.SQL("'{}'::jsonb"))}
+def labels_filter(kind: Kind) -> dict[str, Filter]:
+    """``pulp_label_select`` of units, whose labels are rows of their own."""
+    labels = sql.Identifier("t", "labels")
+    return {"pulp_label_select": label_filter(labels, lambda c: contents.labels_hold(kind, c))}
 
 
 def ids_filters(ids: UnitIds, kind: Kind) -> dict[str, Filter]:

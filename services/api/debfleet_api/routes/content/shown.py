@@ -125,7 +125,7 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
         "prn": prn(CONTENT[kind].model, uuid),
         "pulp_created": created,
         "pulp_last_updated": created,  # a unit never changes
-        "pulp_labels": {},
+        "pulp_labels": row["labels"],
         "vuln_report": None,
     }
 

@@ -10,10 +10,11 @@ from psycopg import sql
 from debfleet.db import contents
 from debfleet.db.connect import Tx
 from debfleet.db.contents import LINKS, Held, Selection
+from debfleet.identity import UnitId
 from debfleet.model import Kind
 from debfleet_api.answers import answer, chosen_fields
 from debfleet_api.errors import Refusal, field_errors, no_such, not_found
-from debfleet_api.filters import TRUE, many, read_selection, words
+from debfleet_api.filters import TRUE, Condition, many, read_selection, words
 from debfleet_api.hrefs import CONTENT, find_uuid
 from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operation, operations
 from debfleet_api.paging import page_answer, read_page
@@ -78,19 +79,21 @@ def list_content() -> Response:
     extra = (*SCOPES, "pulp_type", "pulp_type__in", "pulp_id__in", "pulp_href__in", "prn__in")
     page = read_page()
     with api().db.transaction() as tx:
-        selection = read_selection(labels_filter(), dict.fromkeys(_CREATION, TRUE), TRUE, extra)
         kinds, order = _kinds(), None
         if _is_oldest_first():
             kinds, order = kinds[::-1], sql.SQL("u.id")
         given = read_given(api().unit_ids(tx))
-        if not _holds(tx, selection.where):
-            kinds = []
+        orders = dict.fromkeys(_CREATION, TRUE)
+        wanted = {
+            k: read_selection(labels_filter(k), orders, TRUE, extra).where for k in _ALL_KINDS
+        }
         scope = read_scope(tx)
         selections = [
             Selection(
                 kind,
                 sets=scope.sets,
                 ids=None if given is None else tuple(u for u in given if u.kind == kind),
+                where=_where(wanted[kind]),
                 order=order,
                 orphaned_for=scope.orphaned_for,
             )
@@ -107,7 +110,7 @@ def list_content() -> Response:
 @operations([_of_kind(k, "list", {200: Paged(UNITS[k])}) for k in CONTENT])
 def list_kind(endpoint: str) -> Response:
     """One page of the units of a kind, newest first."""
-    kind = _kind(endpoint)
+    kind = kind_of(endpoint)
     page = read_page()
     with api().db.transaction() as tx:
         tx.execute(_PATTERN_SECONDS)
@@ -124,22 +127,31 @@ def list_kind(endpoint: str) -> Response:
 @operations([_of_kind(k, "read", {200: UNITS[k]}) for k in CONTENT])
 def read_content(endpoint: str, key: str) -> Response:
     """One unit; a link while some version holds it, or when it was made by hand."""
-    kind = _kind(endpoint)
+    kind = kind_of(endpoint)
+    with api().db.transaction() as tx:
+        unit = read_seen(tx, kind, key)
+        row = None if unit is None else contents.find_unit(tx, unit)
+        if row is None:
+            raise no_such(MODELS[kind])
+        return answer(chosen_fields(show_unit(api().unit_ids(tx), kind, row)))
+
+
+def read_seen(tx: Tx, kind: Kind, key: str) -> UnitId | None:
+    """The unit of this kind that a path names; None: the user may not read such a one.
+
+    Whether it is there is another question, but for users who may not read everything.
+    """
     uuid = find_uuid(key)
     if uuid is None:
         raise not_found()
-    with api().db.transaction() as tx:
-        ids = api().unit_ids(tx)
-        unit = ids.read(uuid)
-        row = None
-        if unit is not None and unit.kind == kind and kind in _ALL_KINDS:
-            row = contents.find_unit(tx, unit) if sees_unit(tx, unit) else None
-        if row is None:
-            raise no_such(MODELS[kind])
-        return answer(chosen_fields(show_unit(ids, kind, row)))
+    unit = api().unit_ids(tx).read(uuid)
+    if unit is None or unit.kind != kind or not sees_unit(tx, unit):
+        return None
+    return unit
 
 
-def _kind(endpoint: str) -> Kind:
+def kind_of(endpoint: str) -> Kind:
+    """The kind of unit that a path names; answers 404 where it is none."""
     for kind, content in CONTENT.items():
         if content.endpoint == endpoint:
             return kind
@@ -148,24 +160,24 @@ def _kind(endpoint: str) -> Kind:
 
 def _listing(kind: Kind) -> Listing:
     if kind in LINKS:
-        filters = {**labels_filter(), **ids_filters(NO_IDS, kind)}
+        filters = {**labels_filter(kind), **ids_filters(NO_IDS, kind)}
         texts = (_LINKED[kind], "release_component")
         return Listing(filters, LINK_ORDERINGS, SCOPE_SCHEMAS | dict.fromkeys(texts, _TEXT))
     two_parts = [name for name, of in _READERS if of == kind]
-    filters = {**labels_filter(), **ids_filters(NO_IDS, kind), **kind_filters(kind)}
+    filters = {**labels_filter(kind), **ids_filters(NO_IDS, kind), **kind_filters(kind)}
     return Listing(filters, orderings(kind), SCOPE_SCHEMAS | dict.fromkeys(two_parts, _TEXT))
 
 
 def _listing_of_all() -> Listing:
     lists = dict.fromkeys(("pulp_type__in", *GIVEN), many(_TEXT))
     extra = {**SCOPE_SCHEMAS, **lists, "pulp_type": _TEXT}
-    return Listing(labels_filter(), dict.fromkeys(_CREATION, TRUE), extra)
+    return Listing(labels_filter(Kind.PACKAGE), dict.fromkeys(_CREATION, TRUE), extra)
 
 
 def _units(tx: Tx, kind: Kind) -> Selection | None:
     """What this request asks for of a kind that has rows; None: nothing can be in it."""
     two_parts = [name for name, of in _READERS if of == kind]
-    filters = {**labels_filter(), **ids_filters(api().unit_ids(tx), kind), **kind_filters(kind)}
+    filters = {**labels_filter(kind), **ids_filters(api().unit_ids(tx), kind), **kind_filters(kind)}
     asked = read_selection(
         filters, orderings(kind), sql.SQL("u.id DESC"), extra=(*SCOPES, *two_parts)
     )
@@ -199,9 +211,7 @@ def _links(tx: Tx, kind: Kind) -> Selection | None:
     """What this request asks for of links, which are bits of packages in lists."""
     linked = _LINKED[kind]
     extra = (*SCOPES, linked, "release_component", "pulp_id__in", "pulp_href__in", "prn__in")
-    asked = read_selection(labels_filter(), LINK_ORDERINGS, sql.SQL("u.id DESC"), extra)
-    if not _holds(tx, asked.where):
-        return None
+    asked = read_selection(labels_filter(kind), LINK_ORDERINGS, sql.SQL("u.id DESC"), extra)
     scope = read_scope(tx)
     ids = read_given(api().unit_ids(tx))
     sets = scope.sets
@@ -218,6 +228,7 @@ def _links(tx: Tx, kind: Kind) -> Selection | None:
         kind,
         sets=sets,
         ids=None if ids is None else tuple(u for u in ids if u.kind == kind),
+        where=_where(asked.where),
         order=None if _is_newest_first() else asked.order,
         orphaned_for=scope.orphaned_for,
     )
@@ -279,10 +290,9 @@ def _kinds() -> list[Kind]:
     return kinds
 
 
-def _holds(tx: Tx, condition: sql.Composable) -> bool:
-    """A condition on nothing but what is the same for every unit (its labels)."""
-    row = tx.execute(sql.SQL("SELECT ({}) IS TRUE AS holds").format(condition)).fetchone()
-    return bool(row and row["holds"])
+def _where(condition: Condition) -> Condition | None:
+    """Nothing was asked for: the fast way."""
+    return None if condition is TRUE else condition
 
 
 def _ordering() -> list[str]:
