@@ -16,7 +16,8 @@ from debfleet.identity import UnitId
 from debfleet.model import Job, Kind, prn, unit_model
 from debfleet_worker.incoming import Incoming, record
 from debfleet_worker.lease import Lease
-from debfleet_worker.sign_packages import Signer, signed_file
+from debfleet_worker.sign_packages import Signer
+from debfleet_worker.signed_files import signed_file
 from debfleet_worker.worker import Worker
 
 

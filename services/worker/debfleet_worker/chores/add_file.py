@@ -29,7 +29,8 @@ from debfleet.model import Job, Kind, Ring, prn, unit_model
 from debfleet_worker.autopublish import end_with_version
 from debfleet_worker.incoming import Incoming, incoming_file, record
 from debfleet_worker.lease import Lease
-from debfleet_worker.sign_packages import Signer, signed_file
+from debfleet_worker.sign_packages import Signer
+from debfleet_worker.signed_files import signed_file
 from debfleet_worker.worker import Worker
 
 log = logging.getLogger(__name__)
