@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from threading import Event
 
@@ -51,10 +52,19 @@ def test_a_sync_whose_last_commits_are_lost_ends_well_and_fetches_nothing_again(
     go_on.set()
     with lane.watched() as watch:
         done = lane.finish(task)
-    lane.judge(done, archive, before, watch, 0)  # V10: not a byte was sent again
-    assert fetched or not is_over
-    if is_over:
-        assert _packages(lane.upstream) == fetched
+    # V10: the file that was held may go to another worker, if its lease ran out meanwhile. Of what
+    # was stored not a byte is sent again.
+    lane.judge(done, archive, before, watch, 0 if is_over else 1)
+    paths = Counter(path for path in lane.upstream.paths() if path.startswith("pool/"))
+    again = {path for path, count in paths.items() if count > 1}
+    assert again <= (set() if is_over else {held_path(lane.upstream)})
+    assert not is_over or _packages(lane.upstream) == fetched
+
+
+def held_path(upstream: Upstream) -> str:
+    """The file that was held: its first answer took longest."""
+    sent = [one for one in upstream.requests if one.path.startswith("pool/")]
+    return max(sent, key=lambda one: one.ended - one.started).path
 
 
 def _packages(upstream: Upstream) -> int:

@@ -37,6 +37,9 @@ def until(look: Callable[[], T], what: str, seconds: float = 60) -> T:
     return found
 
 
+_START_SECONDS = 150  # a database and five processes, on a machine that may have much to do
+
+
 class Up:
     """One `debfleet up` in a session of its own, and what it said."""
 
@@ -55,7 +58,7 @@ class Up:
         self.launch(*FREE_PORTS, *flags, environ=environ)
         ready = re.compile(r"debfleet is ready: http://(\S+?)/pulp")
         found = until(
-            lambda: ready.search(self.said()) or self.is_over(), f"it is not ready:\n{self.said()}"
+            lambda: ready.search(self.said()) or self.is_over(), "it is not ready", _START_SECONDS
         )
         assert isinstance(found, re.Match), self.said() + self.logs()
         self.address = found[1]
