@@ -1,4 +1,4 @@
-"""A store that holds a million files already: a sync, a request and a cleanup do not feel them."""
+"""A store that holds a million files already: a sync and a request do not feel them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from archive.build import write_archive
 from archive.model import Archive, Dist, Pkg
 from archive.upstream import Upstream
 from debfleet_cli.client import Api
-from system.fleet import Fleet, add_pair, finished, running, synced
+from system.fleet import Fleet, add_pair, running, synced
 from system.publishing import changed, distribute, get
 
 FILES = int(os.environ.get("FILES", "1000000"))
@@ -74,11 +74,7 @@ def _measure(fleet: Fleet, api: Api, folder: Path, name: str) -> dict[str, float
         with urlopen(f"{base}/{path}", timeout=30) as answer:
             assert answer.status == 200
     request = (time.monotonic() - began) / len(paths)
-    began = time.monotonic()
-    task = api.post("/pulp/api/v3/orphans/cleanup/", {"orphan_protection_time": 1440})["task"]
-    assert finished(api, task)["state"] == "completed"
-    cleanup = time.monotonic() - began
-    found = {"sync": first, "nothing new": again, "request": request, "cleanup": cleanup}
+    found = {"sync": first, "nothing new": again, "request": request}
     return {what: round(seconds, 4) for what, seconds in found.items()}
 
 
