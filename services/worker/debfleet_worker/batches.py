@@ -52,12 +52,14 @@ class Batches:
     def delete_files(self) -> None:
         """Delete the doomed files from the store."""
 
-        def work(tx: Tx) -> int:
-            digests = orphans.list_doomed_files(tx, limit=_FILES)
-            for digest in digests:
-                self._worker.store.delete(digest)
-            orphans.forget_doomed_files(tx, digests)
-            return len(digests)
+        after: bytes | None = b""
+        while after is not None:
 
-        while self.run(work) == _FILES:
-            pass
+            def work(tx: Tx, after: bytes = after) -> bytes | None:
+                digests, last = orphans.list_doomed_files(tx, after, limit=_FILES)
+                for digest in digests:
+                    self._worker.store.delete(digest)
+                orphans.forget_doomed_files(tx, digests)
+                return last
+
+            after = self.run(work)

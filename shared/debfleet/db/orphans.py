@@ -129,11 +129,20 @@ def doom_artifacts(
     return row["last"], row["count"]
 
 
-def list_doomed_files(tx: Tx, *, limit: int = 200) -> list[bytes]:
-    """Digests of files to delete from the store now, in this transaction, with the lock."""
-    tx.execute(_q["forgive_files"])
-    rows = tx.execute(_q["list_doomed_files"], {"limit": limit})
-    return [bytes(row["sha256"]) for row in rows]
+def list_doomed_files(tx: Tx, after: bytes, *, limit: int) -> tuple[list[bytes], bytes | None]:
+    """Digests of files to delete from the store now, in this transaction, with the lock.
+
+    Args:
+        after: Only digests behind this one are looked at, so many of them.
+
+    Returns:
+        The digests, and the last one that was looked at: where to go on; None: there are no more.
+    """
+    rows = tx.execute(_q["list_next_doomed"], {"after": after, "limit": limit})
+    found = [bytes(row["sha256"]) for row in rows]
+    tx.execute(_q["forgive_files"], {"digests": found})
+    doomed = tx.execute(_q["list_doomed_files"], {"digests": found})
+    return [bytes(row["sha256"]) for row in doomed], found[-1] if found else None
 
 
 def forget_doomed_files(tx: Tx, digests: Sequence[bytes]) -> None:

@@ -105,20 +105,26 @@ gone as (delete from artifacts a using free where a.id = free.id returning a.sha
 doomed as (insert into doomed_files (sha256) select sha256 from gone order by 1 on conflict do nothing)
 select (select max(id) from next) as last, (select count(*) from gone) as count
 
+-- name: list_next_doomed
+-- In the order of their digests, from where the batch before ended: what that one deleted is not
+-- passed over again.
+select sha256 from doomed_files where sha256 > %(after)s order by sha256 limit %(limit)s
+
 -- name: forgive_files
 -- Stored again since: the file stays.
-delete from doomed_files d where exists (select from artifacts a where a.sha256 = d.sha256)
+delete from doomed_files d
+ where d.sha256 = any(%(digests)s::bytea[]) and exists (select from artifacts a where a.sha256 = d.sha256)
 
 -- name: list_doomed_files
--- Files without a row that no sync is about to store, and that are no chunk of an upload.
+-- Of some those without a row that no sync is about to store, and that are no chunk of an upload.
 select d.sha256 from doomed_files d
- where not exists (select from artifacts a where a.sha256 = d.sha256)
+ where d.sha256 = any(%(digests)s::bytea[])
+   and not exists (select from artifacts a where a.sha256 = d.sha256)
    and not exists (select from upload_chunks c where c.sha256 = d.sha256)
    and not exists (select from task_files f join tasks t on t.id = f.task and t.finished is null
                     where f.sha256 = d.sha256)
    and d.sha256 not in (select decode(e.value ->> 'sha256', 'hex') from wanted_indices w, jsonb_each(w.files) e
                         union all select w.sha256 from wanted_indices w)
- order by d.sha256 limit %(limit)s
 
 -- name: forget_doomed_files
 delete from doomed_files where sha256 = any(%(digests)s::bytea[])
