@@ -25,10 +25,10 @@ http {{
   server {{ listen {address}; root {root}; {locations} }}
 }}
 """
-# 50 ms before each answer, and no connection faster than 4 MB/s.
+# 50 ms before each answer, and no connection faster than 1 MB/s.
 _SLOW = """\
 location / { echo_sleep 0.05; echo_exec @file; }
-location @file { limit_rate 4m; limit_rate_after 0; }
+location @file { limit_rate 1m; limit_rate_after 0; }
 """
 _ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")
 

@@ -172,9 +172,9 @@ def _downloads(place: Place, title: str, count: int, size: int, goal: str) -> Ro
 
 def far_away(place: Place) -> list[Row]:
     """An upstream with 50 ms before each answer and 4 MB/s a connection; 1, 2 and 4 workers."""
-    given = write_packages(place.folder / "far", 1000, 100_000)
+    given = write_packages(place.folder / "far", 2000, 100_000)
     row = Row(
-        "1,000 packages of 100 KB from far away (50 ms a request, 4 MB/s a connection)",
+        "2,000 packages of 100 KB from far away (50 ms a request, 1 MB/s a connection)",
         goal="4 workers with 4 times the concurrency: at least 3.5 times as fast as 1",
     )
 
