@@ -6,15 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from flask import Response, request
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer. The type has no charset parameter: pulp-glue compares it literally."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    # What Postgres kept as a lone surrogate cannot be: but a body echoed in an error may hold one.
     return Response(
-        text.encode("utf-8", "backslashreplace"),
+        _rendered(body),
         status=status,
         headers=dict(headers or {}),
         content_type="application/json",
@@ -45,6 +44,15 @@ def chosen_fields_of_all(bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any
     """The same of each object of a list."""
     wanted, unwanted = _names("fields"), _names("exclude_fields")
     return [_chosen(body, wanted, unwanted) for body in bodies]
+
+
+def _rendered(body: Any) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        # An error may echo what it refuses: a lone surrogate, a number of more than 64 bits.
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _chosen(body: dict[str, Any], wanted: set[str], unwanted: set[str]) -> dict[str, Any]:
