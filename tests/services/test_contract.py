@@ -91,6 +91,10 @@ def operations(shared_api: ApiClient) -> dict[str, Any]:
     return {found.ok().label: found.ok() for found in schema.get_all_operations()}
 
 
+# The API's threads draw random numbers too (the jitter of a pool), whatever Hypothesis does then.
+@pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 @pytest.mark.parametrize("label", _LABELS)
 def test_every_answer_is_as_the_document_says(
     shared_api: ApiClient, operations: dict[str, Any], label: str

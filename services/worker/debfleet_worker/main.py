@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -10,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from types import FrameType
 from typing import Protocol, TypeVar
 from uuid import uuid4
@@ -93,16 +93,20 @@ def _vitals(settings: Settings) -> Vitals:
 
 def on_signals(stop: threading.Event) -> None:
     """SIGTERM and SIGINT set the event; a second one ends the process as it always did."""
-    # A thread sets it: the handler runs wherever the main thread is, even while that holds the
-    # event's own lock, and would wait for it for ever.
-    told: SimpleQueue[int] = SimpleQueue()
+    # A thread sets it: a handler runs wherever the main thread is, even while that holds the
+    # event's own lock, and would wait for it for ever. And the thread hears of it by a pipe that
+    # the signal itself writes to: the main thread may have gone to sleep for ever just before it
+    # would have run the handler. The pipe stays open as long as the process.
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
 
     def stopping(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        told.put(number)  # the one put that may interrupt itself
 
     def tell() -> None:
-        told.get()
+        while os.read(heard, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
+            pass
         stop.set()
 
     threading.Thread(target=tell, name="signals", daemon=True).start()
