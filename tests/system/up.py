@@ -72,6 +72,7 @@ class Up:
     def launch(self, *flags: str, environ: Mapping[str, str] | None = None) -> None:
         """Start it."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("DEBFLEET_")}
+        clean["DEBFLEET_API_PROCESSES"] = "1"  # quicker there than one a core
         clean["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p and Path(p).is_dir())
         with open(self._output, "wb") as output:
             self._process = subprocess.Popen(
@@ -108,25 +109,29 @@ class Up:
             f"--- {log.name}\n{log.read_text()[-2000:]}" for log in self.place.log.glob("*.log")
         )
 
-    def family(self) -> dict[int, str]:
-        """The living processes of its session, with their command lines."""
+    def family(self, parent: int | None = None) -> dict[int, str]:
+        """The living processes of its session, or of this parent, with their command lines."""
         found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                state, ppid, _, session = (
+                    (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                )
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             except OSError:
                 continue
-            if int(session) == self.pid and state != "Z":
+            if int(session) == self.pid and state != "Z" and parent in (None, int(ppid)):
                 found[int(entry.name)] = command
         return found
 
     def child(self, command: str) -> int:
-        """The process id of the first child that runs this."""
+        """The process id of its own child that runs this (and may have children itself)."""
         return until(
-            lambda: min((pid for pid, said in self.family().items() if command in said), default=0),
+            lambda: max(
+                (pid for pid, said in self.family(self.pid).items() if command in said), default=0
+            ),
             f"there is a child {command}",
         )
 
