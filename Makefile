@@ -78,7 +78,7 @@ bench: $(STAMP)
 
 # Side by side, since most of the time of these tests is waiting; those that compare times follow.
 unit system: $(STAMP)
-	@$(PYTEST) -q -n $(if $(filter system,$@),2,4) tests/$@
+	@$(PYTEST) -q -n $(if $(filter system,$@),3,4) tests/$@
 
 services: $(STAMP)
 	@$(PYTEST) -q -n 4 -m 'not alone' tests/$@
