@@ -1,4 +1,4 @@
-"""Switches of what is served, under the eyes of eight apt clients; twenty and a hundred switches in faults/."""
+"""Switches of what is served, under the eyes of eight apt clients; the long run is in faults/."""
 
 from __future__ import annotations
 
