@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from binascii import unhexlify
 from collections.abc import Mapping
@@ -118,11 +116,6 @@ def package_attributes(stanza: str) -> dict[str, Any]:
     return attributes
 
 
-def metadata_sha256(attributes: Mapping[str, Any]) -> str:
-    """What tells two packages of the same file apart: 64 hex digits over all ``attributes``."""
-    return hashlib.sha256(_COMPACT.encode(attributes).encode("utf-8")).hexdigest()
-
-
 # Names of fields in lower case, and what Pulp calls them (the odd spelling of one is Debian's).
 ATTRIBUTES: Mapping[str, str] = {
     "package": "package",
@@ -156,7 +149,6 @@ ATTRIBUTES: Mapping[str, str] = {
     "provides": "provides",
     "replaces": "replaces",
 }
-_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _NO_ATTRIBUTES = dict.fromkeys(ATTRIBUTES.values())
 _ALLOWED = {
     "essential": {"yes", "no"},

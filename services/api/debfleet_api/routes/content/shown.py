@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from debfleet.db.contents import LINKS
-from debfleet.deb.packages import metadata_sha256, package_attributes
+from debfleet.deb.packages import package_attributes
 from debfleet.deb.sources import source_attributes
 from debfleet.identity import UnitIds
 from debfleet.model import Kind, prn
@@ -32,14 +36,8 @@ MODELS: Mapping[Kind, str] = {
     Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: "SourcePackageReleaseComponent",
 }
 
+_NOT_SHOWN = ("architecture_variant", "custom_fields")  # attributes that Pulp digests, and no more
 _CHECKSUMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
-_ATTRIBUTES = (
-    "package", "source", "version", "architecture", "section", "priority", "origin", "tag", "bugs",
-    "essential", "build_essential", "installed_size", "maintainer", "original_maintainer",
-    "description", "description_md5", "homepage", "built_using", "auto_built_package",
-    "multi_arch", "breaks", "conflicts", "depends", "recommends", "suggests", "enhances",
-    "pre_depends", "provides", "replaces",
-)  # fmt: skip
 _PLAIN: Mapping[Kind, tuple[str, ...]] = {
     Kind.RELEASE_FILE: ("codename", "suite", "distribution", "relative_path"),
     Kind.PACKAGE_INDEX: ("component", "architecture", "relative_path"),
@@ -114,6 +112,15 @@ def show_artifact(ids: UnitIds, row: Row) -> dict[str, Any]:
     }
 
 
+def metadata_sha256(attributes: Mapping[str, Any]) -> str:
+    """What tells two packages of the same file apart: 64 hex digits over all ``attributes``."""
+    text = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+    if not text.isascii() or b"\x7f" in text:
+        # Pulp's JSON escapes these; orjson does not.
+        text = json.dumps(attributes, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(text).hexdigest()
+
+
 def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     if kind in LINKS:
         uuid = ids.uuid(kind, row["package"], row["list"])
@@ -132,13 +139,16 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
 
 def _package(ids: UnitIds, row: Row) -> dict[str, Any]:
     attributes = package_attributes(row["stanza"])
-    size = attributes["installed_size"]
+    digest = metadata_sha256(attributes)
+    for name in _NOT_SHOWN:
+        del attributes[name]
+    if (size := attributes["installed_size"]) is not None:
+        attributes["installed_size"] = str(size)
     return {
         **_file(ids, row),
-        **{name: attributes[name] for name in _ATTRIBUTES},
-        "installed_size": None if size is None else str(size),
+        **attributes,
         "signing_keys": None,
-        "metadata_sha256": metadata_sha256(attributes),
+        "metadata_sha256": digest,
     }
 
 
