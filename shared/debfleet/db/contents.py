@@ -91,10 +91,10 @@ class Page:
 def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
     """One page of a list, and how many units it has in all.
 
-    A row holds the unit's columns and its ``labels``. A package's has ``artifact``, the id of its
-    artifact or None; a release file's, an index's or a source package's has ``files``, by path the
-    id of the artifact or None; a link's has ``list``, ``package`` (of its kind),
-    ``release_component``, ``index_architecture`` and ``created``.
+    A row holds the unit's columns and its ``labels``, None where it has none. A package's has
+    ``artifact``, the id of its artifact or None; a release file's, an index's or a source package's
+    has ``files``, by path the id of the artifact or None; a link's has ``list``, ``package`` (of
+    its kind), ``release_component``, ``index_architecture`` and ``created``.
     """
     return _Query(selection).page(tx, limit, offset)
 

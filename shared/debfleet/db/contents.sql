@@ -115,7 +115,7 @@ select u.id, u.sha256, u.size, u.created {source}
            order by {order}, u.id desc, l.id limit {limit} offset {offset}) page)
 
 -- name: show_packages
-select u.id, u.created, u.relative_path, u.sha256, u.size, u.stanza, a.id as artifact, {labels}
+select u.id, u.created, u.relative_path, u.sha256, u.stanza, a.id as artifact, {labels}
   from ids join packages u using (id) left join artifacts a on a.sha256 = u.sha256
  order by ids.place_in_list
 
@@ -189,8 +189,8 @@ select ids.id as package, ids.list, l.release_component, l.index_architecture,
  order by ids.place_in_list
 
 -- name: labels_of
--- Most units have none. list: as of labels_hold.
-coalesce((select t.labels from unit_labels t where t.list = {list} and t.unit = ids.id), '{{}}') as labels
+-- Null: it has none. list: as of labels_hold.
+(select t.labels from unit_labels t where t.list = {list} and t.unit = ids.id) as labels
 
 -- name: labels_hold
 -- A condition on the labels of the unit u, whose row here is called t; of a link, l is its list.

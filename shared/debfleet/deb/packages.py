@@ -101,13 +101,16 @@ def package_attributes(stanza: str) -> dict[str, Any]:
     custom: dict[str, str] = {}
     is_plain = stanza.isascii()  # most are, and a text of ASCII is shown as it is
     for name, value in stanza_fields(stanza).items():
-        folded, text = name.lower(), value if is_plain else shown_text(value)
-        if not text or folded in _NOT_KEPT:
+        if not value:
             continue
-        if (attribute := ATTRIBUTES.get(folded)) is None:
-            custom[name] = text
-        elif (allowed := _ALLOWED.get(attribute)) is None or text in allowed:
+        text = value if is_plain else shown_text(value)
+        if (attribute := ATTRIBUTES.get(folded := name.lower())) is not None:
             attributes[attribute] = text
+        elif folded not in _NOT_KEPT:
+            custom[name] = text
+    for attribute, allowed in _ALLOWED.items():
+        if attributes[attribute] not in allowed:
+            attributes[attribute] = None
     installed = attributes["installed_size"]
     attributes["installed_size"] = (
         int(installed) if installed and _INTEGER.fullmatch(installed) else None
