@@ -144,7 +144,7 @@ REMOTE = "deb.aptremote"
 DISTRIBUTION = "deb.aptdistribution"
 
 
-def prn(model: str, uuid: UUID) -> str:
+def prn(model: str, uuid: UUID | str) -> str:
     """Pulp's resource name: ``prn("deb.aptrepository", …)``."""
     return f"prn:{model}:{uuid}"
 

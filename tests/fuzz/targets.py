@@ -16,12 +16,13 @@ from archive.keys import SigningKey
 from debfleet import pgp
 from debfleet.deb import paths
 from debfleet.deb.debfile import index_stanza, read_deb
-from debfleet.deb.packages import StanzaRefused, metadata_sha256, package_attributes, parse_package
+from debfleet.deb.packages import StanzaRefused, package_attributes, parse_package
 from debfleet.deb.release import parse_release
 from debfleet.deb.sources import parse_source, source_attributes
 from debfleet.deb.stanza import shown_text, split_stanzas, to_bytes
 from debfleet.deb.sums import parse_sums
 from debfleet.errors import BadKey, MalformedFile, UnsafePath, UntrustedError
+from debfleet_api.routes.content.shown import metadata_sha256
 
 KEY = SigningKey.generate()
 RELEASE = f"""Origin: Archive

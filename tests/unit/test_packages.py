@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from debian.deb822 import Deb822
@@ -12,14 +13,10 @@ from hypothesis import strategies as st
 
 from archive.model import Dist
 from archive.synthetic import make_packages
-from debfleet.deb.packages import (
-    StanzaRefused,
-    metadata_sha256,
-    package_attributes,
-    parse_package,
-)
+from debfleet.deb.packages import StanzaRefused, package_attributes, parse_package
 from debfleet.deb.stanza import render_stanza, to_bytes
 from debfleet.errors import UnsafePath
+from debfleet_api.routes.content.shown import metadata_sha256
 
 SHA256 = "0123456789abcdef" * 4
 GOOD = {
@@ -234,13 +231,27 @@ def digest_of(text: str) -> str:
     return metadata_sha256(package_attributes(text))
 
 
+def compact_digest(attributes: dict[str, Any]) -> str:
+    text = json.dumps(attributes, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_the_metadata_digest_covers_all_attributes_as_compact_json() -> None:
     text = stanza(Installed_Size="12").decode()
-    compact = json.dumps(package_attributes(text), sort_keys=True, separators=(",", ":"))
 
-    assert digest_of(text) == hashlib.sha256(compact.encode()).hexdigest()
+    assert digest_of(text) == compact_digest(package_attributes(text))
     assert digest_of(text) != digest_of(text + "\nPhased-Update-Percentage: 10")
     assert digest_of(text) == digest_of(text.replace("Size: 1234", "Size: 1"))
+
+
+@pytest.mark.parametrize("character", [*map(chr, range(128)), "\xad", "\u2028", "\U0010ff80"])
+def test_the_metadata_digest_is_over_json_that_escapes_what_is_not_printable_ascii(
+    character: str,
+) -> None:
+    text = f"a{character}b"
+    attributes = {"tag": text, "bugs": None, "custom_fields": {text: "c", "a": text, "Z": ""}}
+
+    assert metadata_sha256(attributes) == compact_digest(attributes)
 
 
 def test_the_metadata_digest_is_the_one_that_pulp_computes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -111,7 +112,7 @@ class Ref:
     number: int | None = None  # set for a version named by its path
 
 
-def href(model: str, uuid: UUID) -> str:
+def href(model: str, uuid: UUID | str) -> str:
     """The path of an object; its slash at the end is part of it."""
     return f"{BASE}{_PATHS[model]}/{uuid}/"
 
@@ -183,12 +184,12 @@ def find_href(name: str) -> str | None:
     return href(ref.model, ref.uuid) if ref is not None and ref.model in _PATHS else None
 
 
+@lru_cache(maxsize=1024)  # what one transaction made has one time
 def wire_time(time: datetime | None) -> str | None:
     """ISO 8601, UTC, microseconds, ``Z``."""
     if time is None:
         return None
-    utc = time.astimezone(UTC).replace(tzinfo=None)
-    return f"{utc.isoformat(timespec='microseconds')}Z"
+    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _from_prn(text: str) -> Ref | None:

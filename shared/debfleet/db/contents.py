@@ -7,8 +7,10 @@ descending: two inserts that run at once may differ from ``created`` by their ov
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Any, LiteralString
 
 from psycopg import sql as compose
@@ -89,15 +91,12 @@ class Page:
 def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
     """One page of a list, and how many units it has in all.
 
-    A row holds the unit's columns and its ``labels``. A package's has ``artifact``, the id of its
-    artifact or None; a release file's, an index's or a source package's has ``files``, by path the
-    id of the artifact or None; a link's has ``list``, ``package`` (of its kind),
-    ``release_component``, ``index_architecture`` and ``created``.
+    A row holds the unit's columns and its ``labels``, None where it has none. A package's has
+    ``artifact``, the id of its artifact or None; a release file's, an index's or a source package's
+    has ``files``, by path the id of the artifact or None; a link's has ``list``, ``package`` (of
+    its kind), ``release_component``, ``index_architecture`` and ``created``.
     """
-    query = _Query(selection)
-    count = query.count(tx)
-    rows = query.page(tx, limit, offset) if offset < count else []
-    return Page(count, _labelled(tx, selection.kind, rows))
+    return _Query(selection).page(tx, limit, offset)
 
 
 def list_mixed(
@@ -107,31 +106,11 @@ def list_mixed(
     rows: list[tuple[Kind, DictRow]] = []
     before = 0
     for selection in selections:
-        query = _Query(selection)
-        count = query.count(tx)
         start = max(offset - before, 0)
-        room = limit - len(rows)
-        if start < count and room > 0:
-            page = _labelled(tx, selection.kind, query.page(tx, room, start))
-            rows += [(selection.kind, row) for row in page]
-        before += count
+        page = _Query(selection).page(tx, limit - len(rows), start)
+        rows += [(selection.kind, row) for row in page.rows]
+        before += page.count
     return before, rows
-
-
-def _labelled(tx: Tx, kind: Kind, rows: list[DictRow]) -> list[DictRow]:
-    """The rows of a page, each with its labels: most have none, so they are not joined."""
-    is_link = kind in LINKS
-    names = [(row["list"], row["package"]) if is_link else (0, row["id"]) for row in rows]
-    values = {
-        "kind": int(kind),
-        "lists": [list_id for list_id, _ in names],
-        "units": [unit for _, unit in names],
-    }
-    found = tx.execute(_q["list_labels"], values).fetchall() if rows else []
-    labels = {(row["list"], row["unit"]): row["labels"] for row in found}
-    for name, row in zip(names, rows, strict=True):
-        row["labels"] = labels.get(name, {})
-    return rows
 
 
 def find_unit(tx: Tx, unit: UnitId) -> DictRow | None:
@@ -165,8 +144,7 @@ def labels_hold(kind: Kind, condition: compose.Composable) -> compose.Composable
 
     Of a unit without labels none is.
     """
-    own = compose.SQL("l.id") if kind in LINKS else _piece("id_of_list", kind=int(kind))
-    return _piece("labels_hold", list=own, condition=condition)
+    return _piece("labels_hold", list=_own_list(kind), condition=condition)
 
 
 # --- one fact each ----------------------------------------------------------------------------
@@ -317,9 +295,38 @@ class _Query:
         self._sets = self._compose_sets() if self._has_sets else _NOTHING
         self._by_bits = self._has_sets and not where
 
-    def count(self, tx: Tx) -> int:
+    def page(self, tx: Tx, limit: int, offset: int) -> Page:
         if self._is_link and self._selection.orphaned_for is not None:
-            return 0  # a link is there because a version holds it
+            return Page(0, [])  # a link is there because a version holds it
+        if self._by_bits and self._selection.order is None:
+            count, ids = self._newest(tx, limit, offset)
+        else:
+            count, ids = self._count(tx), self._in_order(limit, offset)
+        if offset >= count or limit < 1:
+            return Page(count, [])
+        kind = self._selection.kind
+        labels = _piece("labels_of", list=_own_list(kind))
+        shown = _piece(_SHOWN[kind], table=self._table, labels=labels)
+        return Page(count, tx.execute(ids + shown).fetchall())
+
+    def _newest(self, tx: Tx, limit: int, offset: int) -> tuple[int, compose.Composable]:
+        """The count, and the ids of the page: of the bits only the page's chunks are looked at."""
+        query = _piece(
+            "chunks_of_page",
+            sets=self._sets,
+            list=compose.SQL("list" if self._is_link else "0"),
+            offset=offset,
+            upto=offset + limit,
+        )
+        chunks = tx.execute(query).fetchall()
+        near = [chunk for chunk in chunks if chunk["bits"] is not None]
+        skipped = offset - min((chunk["before"] for chunk in near), default=0)
+        found = islice(merge(*map(_newest_of, near)), skipped, skipped + limit)
+        ids = [(-minus_id, list_id) for minus_id, list_id in found]
+        given = _piece("ids_given", ids=[id for id, _ in ids], lists=[of for _, of in ids])
+        return sum(chunk["n"] for chunk in chunks), given
+
+    def _count(self, tx: Tx) -> int:
         if self._by_bits:
             query = _piece("count_bits", sets=self._sets)
         else:
@@ -327,16 +334,10 @@ class _Query:
         row = tx.execute(query).fetchone()
         return int(row["n"]) if row else 0
 
-    def page(self, tx: Tx, limit: int, offset: int) -> list[DictRow]:
+    def _in_order(self, limit: int, offset: int) -> compose.Composable:
         order = self._selection.order
-        if order is None and self._by_bits:
-            form = "page_of_links" if self._is_link else "page_of_bits"
-        elif self._is_link:
-            form = "page_of_links_in_order"
-        else:
-            form = "page_of_rows"
-        ids = _piece(
-            form,
+        return _piece(
+            "page_of_links" if self._is_link else "page_of_rows",
             sets=self._sets + compose.SQL(", ") if self._has_sets else compose.SQL("with "),
             source=_NOTHING if self._is_link else self._source(),
             table=self._table,
@@ -344,8 +345,6 @@ class _Query:
             limit=limit,
             offset=offset,
         )
-        shown = _piece(_SHOWN[self._selection.kind], table=self._table)
-        return tx.execute(ids + shown).fetchall()
 
     def _source(self) -> compose.Composable:
         form = "rows_of_sets" if self._has_sets else "rows_of_table"
@@ -400,8 +399,20 @@ class _Query:
         return _piece("held_without", key=key, lists=lists, **at, **without)
 
 
+def _newest_of(chunk: DictRow) -> Iterator[tuple[int, int]]:
+    """What the bits of a chunk stand for, newest first: minus the id, and the list."""
+    bits, first = chunk["bits"], chunk["chunk"] * len(chunk["bits"])
+    places = range(len(bits) - 1, -1, -1)
+    return ((-(first + place), chunk["list"]) for place in places if bits[place] == "1")
+
+
+def _own_list(kind: Kind) -> compose.Composable:
+    """The list that a unit's bit stands in; a link's list is called l."""
+    return compose.SQL("l.id") if kind in LINKS else _piece("id_of_list", kind=int(kind))
+
+
 def _list_of_units(kind: Kind) -> compose.Composed:
-    return _piece("list_of_units", list=_piece("id_of_list", kind=int(kind)))
+    return _piece("list_of_units", list=_own_list(kind))
 
 
 _NOTHING = compose.SQL("")

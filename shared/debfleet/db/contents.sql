@@ -79,18 +79,21 @@ from wanted w join {table} u
  and chunk_of(u.id) = w.chunk and get_bit(w.bits, place_of(u.id)) = 1
  where {where}
 
--- name: page_of_bits
--- Only the chunks that the page falls into are opened.
-{sets} counted as (select chunk, bits, bit_count(bits) as n from wanted where bit_count(bits) > 0),
-summed as (select chunk, bits, n, sum(n) over (order by chunk desc) as upto from counted),
-near as materialized (
-  select * from summed where upto > {offset} and upto - n < {offset} + {limit}),
-ids as materialized (
-  select id, row_number() over () as place_in_list
-    from (select id_at(chunk, place) as id from near, generate_series(0, chunk_size() - 1) place
-           where get_bit(bits, place) = 1
-           order by id desc limit {limit}
-          offset {offset} - (select coalesce(min(upto - n), 0) from near)) page)
+-- name: chunks_of_page
+-- Newest first, all chunks with what they count; bits: only of those that the page falls into. Chunks
+-- of one number, whatever their list, are one piece of the order.
+{sets},
+counted as (select chunk, {list} as list, bits, bit_count(bits) as n from wanted where bit_count(bits) > 0),
+summed as (
+  select *, sum(n) over (order by chunk desc) as upto,
+         coalesce(sum(n) over (order by chunk desc groups between unbounded preceding and 1 preceding), 0) as before
+    from counted)
+select chunk, list, n, before::bigint, case when before < {upto} and upto > {offset} then bits end as bits
+  from summed
+
+-- name: ids_given
+with ids as materialized (
+  select * from unnest({ids}::bigint[], {lists}::int[]) with ordinality as page(id, list, place_in_list))
 
 -- name: page_of_rows
 {sets} ids as materialized (
@@ -101,7 +104,7 @@ ids as materialized (
 select u.id, u.sha256, u.size, u.created {source}
  order by {order}, u.id desc limit {limit} offset {offset}
 
--- name: page_of_links_in_order
+-- name: page_of_links
 {sets} ids as materialized (
   select id, list, row_number() over () as place_in_list
     from (select u.id, l.id as list
@@ -111,42 +114,27 @@ select u.id, u.sha256, u.size, u.created {source}
            where get_bit(w.bits, place) = 1
            order by {order}, u.id desc, l.id limit {limit} offset {offset}) page)
 
--- name: page_of_links
--- Chunks of one number, whatever their list, are one piece of the order.
-{sets} counted as (
-  select chunk, sum(bit_count(bits))::bigint as n from wanted where bit_count(bits) > 0 group by chunk),
-summed as (select chunk, n, sum(n) over (order by chunk desc) as upto from counted),
-near as materialized (
-  select * from summed where upto > {offset} and upto - n < {offset} + {limit}),
-ids as materialized (
-  select id, list, row_number() over () as place_in_list
-    from (select id_at(chunk, place) as id, w.list
-            from near join wanted w using (chunk), generate_series(0, chunk_size() - 1) place
-           where get_bit(w.bits, place) = 1
-           order by id desc, w.list limit {limit}
-          offset {offset} - (select coalesce(min(upto - n), 0) from near)) page)
-
 -- name: show_packages
-select u.id, u.created, u.relative_path, u.sha256, u.size, u.stanza, a.id as artifact
+select u.id, u.created, u.relative_path, u.sha256, u.stanza, a.id as artifact, {labels}
   from ids join packages u using (id) left join artifacts a on a.sha256 = u.sha256
  order by ids.place_in_list
 
 -- name: show_release_files
-select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 4 and f.unit = u.id), '{{}}') as files
   from ids join release_files u using (id)
  order by ids.place_in_list
 
 -- name: show_package_indices
-select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 5 and f.unit = u.id), '{{}}') as files
   from ids join package_indices u using (id)
  order by ids.place_in_list
 
 -- name: show_source_packages
-select u.id, u.created, u.relative_path, u.sha256, u.stanza,
+select u.id, u.created, u.relative_path, u.sha256, u.stanza, {labels},
        (select jsonb_object_agg(f.path, a.id) from unit_files f
           left join artifacts a on a.sha256 = f.sha256 and a.size = f.size
          where f.kind = 12 and f.unit = u.id) as files
@@ -156,7 +144,7 @@ select u.id, u.created, u.relative_path, u.sha256, u.stanza,
 -- name: show_source_indices
 -- release: a release file of the same directory that some version holds together with the index; of an
 -- index that no version holds, the youngest of that directory.
-select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 6 and f.unit = u.id), '{{}}') as files,
        coalesce(
@@ -173,40 +161,36 @@ select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
  order by ids.place_in_list
 
 -- name: show_generic_contents
-select u.id, u.created, u.relative_path, u.sha256, a.id as artifact
+select u.id, u.created, u.relative_path, u.sha256, a.id as artifact, {labels}
   from ids join generic_contents u using (id) left join artifacts a on a.sha256 = u.sha256
  order by ids.place_in_list
 
 -- name: show_installer_file_indices
-select u.*, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
+select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 7 and f.unit = u.id), '{{}}') as files
   from ids join installer_file_indices u using (id)
  order by ids.place_in_list
 
 -- name: show_releases
-select u.* from ids join releases u using (id) order by ids.place_in_list
+select u.*, {labels} from ids join releases u using (id) order by ids.place_in_list
 
 -- name: show_release_architectures
-select u.* from ids join release_architectures u using (id) order by ids.place_in_list
+select u.*, {labels} from ids join release_architectures u using (id) order by ids.place_in_list
 
 -- name: show_release_components
-select u.* from ids join release_components u using (id) order by ids.place_in_list
+select u.*, {labels} from ids join release_components u using (id) order by ids.place_in_list
 
 -- name: show_links
 -- A link has no row of its own: it is as young as the younger of its package and its list.
 select ids.id as package, ids.list, l.release_component, l.index_architecture,
-       greatest(p.created, l.created) as created
+       greatest(p.created, l.created) as created, {labels}
   from ids join content_lists l on l.id = ids.list join {table} p on p.id = ids.id
  order by ids.place_in_list
 
--- name: list_labels
--- The labels of a page's units, where they have some. list 0: that of their kind.
-select p.list, p.unit, t.labels
-  from unnest(%(lists)s::int[], %(units)s::bigint[]) as p (list, unit)
-  join unit_labels t on t.unit = p.unit
-   and t.list = case p.list when 0 then (select id from content_lists where kind = %(kind)s and release_component = 0
-                                            and index_architecture = '') else p.list end
+-- name: labels_of
+-- Null: it has none. list: as of labels_hold.
+(select t.labels from unit_labels t where t.list = {list} and t.unit = ids.id) as labels
 
 -- name: labels_hold
 -- A condition on the labels of the unit u, whose row here is called t; of a link, l is its list.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from binascii import unhexlify
 from collections.abc import Mapping
@@ -103,24 +101,22 @@ def package_attributes(stanza: str) -> dict[str, Any]:
     custom: dict[str, str] = {}
     is_plain = stanza.isascii()  # most are, and a text of ASCII is shown as it is
     for name, value in stanza_fields(stanza).items():
-        folded, text = name.lower(), value if is_plain else shown_text(value)
-        if not text or folded in _NOT_KEPT:
+        if not value:
             continue
-        if (attribute := ATTRIBUTES.get(folded)) is None:
-            custom[name] = text
-        elif (allowed := _ALLOWED.get(attribute)) is None or text in allowed:
+        text = value if is_plain else shown_text(value)
+        if (attribute := ATTRIBUTES.get(folded := name.lower())) is not None:
             attributes[attribute] = text
+        elif folded not in _NOT_KEPT:
+            custom[name] = text
+    for attribute, allowed in _ALLOWED.items():
+        if attributes[attribute] not in allowed:
+            attributes[attribute] = None
     installed = attributes["installed_size"]
     attributes["installed_size"] = (
         int(installed) if installed and _INTEGER.fullmatch(installed) else None
     )
     attributes["custom_fields"] = custom
     return attributes
-
-
-def metadata_sha256(attributes: Mapping[str, Any]) -> str:
-    """What tells two packages of the same file apart: 64 hex digits over all ``attributes``."""
-    return hashlib.sha256(_COMPACT.encode(attributes).encode("utf-8")).hexdigest()
 
 
 # Names of fields in lower case, and what Pulp calls them (the odd spelling of one is Debian's).
@@ -156,7 +152,6 @@ ATTRIBUTES: Mapping[str, str] = {
     "provides": "provides",
     "replaces": "replaces",
 }
-_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _NO_ATTRIBUTES = dict.fromkeys(ATTRIBUTES.values())
 _ALLOWED = {
     "essential": {"yes", "no"},

@@ -57,15 +57,18 @@ def sync(key: str) -> Response:
     """202 and a task; what is wrong with the remote fails the task, not the call."""
     row = repository_row(key)
     body = read_body(SyncBody)
-    remote = body.remote or row["remote_uuid"]
+    id, remote = row["remote"], row["remote_uuid"]
+    if body.remote is not None:
+        remote = body.remote
+        with api().db.single() as tx:
+            found = repositories.find_remote_row(tx, remote)
+        if found is None:
+            raise field_errors({"remote": ["Invalid hyperlink - Object does not exist."]})
+        id = found["id"]
     if remote is None:
         text = "This field is required since a remote is not set on the repository."
         raise field_errors({"remote": [text]})
-    with api().db.single() as tx:
-        found = repositories.find_remote_row(tx, remote)
-    if found is None:
-        raise field_errors({"remote": ["Invalid hyperlink - Object does not exist."]})
-    pair = Pair(row["id"], row["uuid"], found["id"], remote)
+    pair = Pair(row["id"], row["uuid"], id, remote)
     return asks.ask(new_sync(pair, mirror=body.mirror, optimize=body.optimize))
 
 

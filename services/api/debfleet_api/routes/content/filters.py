@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 from flask import request
@@ -111,7 +113,8 @@ _DIGESTED = (
 )  # fmt: skip
 
 
-def kind_filters(kind: Kind) -> dict[str, Filter]:
+@cache
+def kind_filters(kind: Kind) -> Mapping[str, Filter]:
     """The filters of one kind's own fields."""
     left_out = _ONLY_ORDERED | _NOT_FILTERED.get(kind, frozenset())
     filters: dict[str, Filter] = {
@@ -129,7 +132,8 @@ def kind_filters(kind: Kind) -> dict[str, Filter]:
     return filters
 
 
-def orderings(kind: Kind) -> dict[str, Condition]:
+@cache
+def orderings(kind: Kind) -> Mapping[str, Condition]:
     """What a kind's list can be ordered by."""
     found = {**COLUMNS.get(kind, {}), **_ALSO_ORDERED.get(kind, {}), **_ONCE}
     found["pulp_type"] = sql.SQL("1 + 0")  # there is one

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from debfleet.db.contents import LINKS
-from debfleet.deb.packages import metadata_sha256, package_attributes
+from debfleet.deb.packages import package_attributes
 from debfleet.deb.sources import source_attributes
 from debfleet.identity import UnitIds
 from debfleet.model import Kind, prn
@@ -32,14 +36,8 @@ MODELS: Mapping[Kind, str] = {
     Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: "SourcePackageReleaseComponent",
 }
 
-_CHECKSUMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
-_ATTRIBUTES = (
-    "package", "source", "version", "architecture", "section", "priority", "origin", "tag", "bugs",
-    "essential", "build_essential", "installed_size", "maintainer", "original_maintainer",
-    "description", "description_md5", "homepage", "built_using", "auto_built_package",
-    "multi_arch", "breaks", "conflicts", "depends", "recommends", "suggests", "enhances",
-    "pre_depends", "provides", "replaces",
-)  # fmt: skip
+_NOT_SHOWN = ("architecture_variant", "custom_fields")  # attributes that Pulp digests, and no more
+_NO_CHECKSUMS = dict.fromkeys(("md5", "sha1", "sha224", "sha256", "sha384", "sha512"))
 _PLAIN: Mapping[Kind, tuple[str, ...]] = {
     Kind.RELEASE_FILE: ("codename", "suite", "distribution", "relative_path"),
     Kind.PACKAGE_INDEX: ("component", "architecture", "relative_path"),
@@ -64,7 +62,9 @@ def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     """A unit with all its fields; ``row`` is one of ``contents.list_units``."""
     shown = _base(ids, kind, row)
     if kind in _PACKAGES:
-        return shown | _package(ids, row)
+        shown |= _file(ids, row)
+        shown |= _attributes(row["stanza"])
+        return shown
     if kind == Kind.GENERIC:
         return shown | _file(ids, row)
     if kind in LINKS:
@@ -114,32 +114,40 @@ def show_artifact(ids: UnitIds, row: Row) -> dict[str, Any]:
     }
 
 
+def metadata_sha256(attributes: Mapping[str, Any]) -> str:
+    """What tells two packages of the same file apart: 64 hex digits over all ``attributes``."""
+    text = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+    if not text.isascii() or b"\x7f" in text:
+        # Pulp's JSON escapes these; orjson does not.
+        text = json.dumps(attributes, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(text).hexdigest()
+
+
 def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
-    if kind in LINKS:
-        uuid = ids.uuid(kind, row["package"], row["list"])
-    else:
-        uuid = ids.uuid(kind, row["id"])
-    created = wire_time(row["created"])
+    id, of = (row["package"], row["list"]) if kind in LINKS else (row["id"], 0)
+    uuid = str(ids.uuid(kind, id, of))  # once: to write it costs as much as to make it
+    model, created = CONTENT[kind].model, wire_time(row["created"])
     return {
-        "pulp_href": _href(kind, uuid),
-        "prn": prn(CONTENT[kind].model, uuid),
+        "pulp_href": href(model, uuid),
+        "prn": prn(model, uuid),
         "pulp_created": created,
         "pulp_last_updated": created,  # a unit never changes
-        "pulp_labels": row["labels"],
+        "pulp_labels": row["labels"] or {},
         "vuln_report": None,
     }
 
 
-def _package(ids: UnitIds, row: Row) -> dict[str, Any]:
-    attributes = package_attributes(row["stanza"])
-    size = attributes["installed_size"]
-    return {
-        **_file(ids, row),
-        **{name: attributes[name] for name in _ATTRIBUTES},
-        "installed_size": None if size is None else str(size),
-        "signing_keys": None,
-        "metadata_sha256": metadata_sha256(attributes),
-    }
+def _attributes(stanza: str) -> dict[str, Any]:
+    """Of a package."""
+    attributes = package_attributes(stanza)
+    digest = metadata_sha256(attributes)
+    for name in _NOT_SHOWN:
+        del attributes[name]
+    if (size := attributes["installed_size"]) is not None:
+        attributes["installed_size"] = str(size)
+    attributes["signing_keys"] = None
+    attributes["metadata_sha256"] = digest
+    return attributes
 
 
 def _file(ids: UnitIds, row: Row) -> dict[str, Any]:
@@ -162,7 +170,7 @@ def _artifact_href(ids: UnitIds, artifact: int | None) -> str | None:
 
 
 def _checksums(sha256: str | None) -> dict[str, str | None]:
-    return dict.fromkeys(_CHECKSUMS) | {"sha256": sha256}
+    return {**_NO_CHECKSUMS, "sha256": sha256}
 
 
 def _href(kind: Kind, uuid: UUID) -> str:
