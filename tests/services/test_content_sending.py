@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,9 +15,7 @@ import pytest
 from debfleet_content.sending import Senders
 
 SIZE = 24 << 20  # more than the kernel holds for a client that does not read
-NOT_READING = 20  # more than there are threads
-
-Answer = Callable[[asyncio.Transport], Awaitable[None]]
+MANY = 20  # more than there are threads
 
 
 @pytest.fixture(scope="module")
@@ -32,32 +30,17 @@ def content_of(file: BinaryIO) -> bytes:
     return os.pread(file.fileno(), SIZE, 0)
 
 
-@contextmanager
-def senders(**values: float) -> Iterator[Senders]:
-    made = Senders(**values)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
 class _Connection(asyncio.Protocol):
-    def __init__(self, answer: Answer, tasks: list[asyncio.Task[None]]) -> None:
-        self._answer, self._tasks = answer, tasks
+    def __init__(self, begin: Callable[[asyncio.Transport], None]) -> None:
+        self._begin = begin
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._tasks.append(asyncio.create_task(self._run(transport)))
-
-    async def _run(self, transport: asyncio.Transport) -> None:
-        try:
-            await self._answer(transport)
-        finally:
-            transport.close()
+        self._begin(transport)
 
 
 class Server:
-    """Answers each connection; the answers can be waited for, in the order of connecting."""
+    """The answers can be waited for, in the order of connecting."""
 
     def __init__(self, address: tuple[str, int], answers: list[asyncio.Task[None]]) -> None:
         self.answers = answers
@@ -76,23 +59,46 @@ class Server:
 
 
 @asynccontextmanager
-async def answering(answer: Answer) -> AsyncIterator[Server]:
-    loop = asyncio.get_running_loop()
+async def sending(
+    file: BinaryIO,
+    *,
+    before: bytes = b"",
+    start: int = 0,
+    count: int = SIZE,
+    least_seconds: float = 300,
+) -> AsyncIterator[Server]:
+    """A server that answers each connection with bytes of the file, and then closes it."""
+    senders = Senders(least_seconds)
     answers: list[asyncio.Task[None]] = []
-    made = await loop.create_server(lambda: _Connection(answer, answers), "127.0.0.1", 0)
+
+    async def answer(transport: asyncio.Transport) -> None:
+        try:
+            transport.write(before)
+            await senders.send(transport, file, start, count)
+        finally:
+            transport.close()
+
+    def begin(transport: asyncio.Transport) -> None:
+        answers.append(asyncio.create_task(answer(transport)))
+
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: _Connection(begin), "127.0.0.1", 0)
     try:
-        yield Server(made.sockets[0].getsockname(), answers)
+        yield Server(listening.sockets[0].getsockname(), answers)
     finally:
-        made.close()
+        listening.close()
         for task in answers:
             task.cancel()
         await asyncio.gather(*answers, return_exceptions=True)
+        await until_released(file)
+        senders.close()
 
 
 async def read_all(client: socket.socket) -> bytes:
     parts = []
-    while block := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
-        parts.append(block)
+    async with asyncio.timeout(120):
+        while block := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
+            parts.append(block)
     client.close()
     return b"".join(parts)
 
@@ -109,6 +115,7 @@ def descriptors_of(file: BinaryIO) -> int:
 
 
 async def until_released(file: BinaryIO) -> None:
+    """Wait until every transfer has closed what it had of the file."""
     async with asyncio.timeout(30):
         while descriptors_of(file) > 1:
             await asyncio.sleep(0.01)
@@ -117,43 +124,55 @@ async def until_released(file: BinaryIO) -> None:
 def test_a_client_gets_what_was_written_before_and_then_the_bytes_of_the_file(
     file: BinaryIO,
 ) -> None:
-    async def run(sending: Senders) -> bytes:
-        async def answer(transport: asyncio.Transport) -> None:
-            transport.write(b"head" * (4 << 20))  # more than the kernel takes at once
-            await sending.send(transport, file, 5, SIZE - 10)
+    before = b"head" * (4 << 20)  # more than the kernel takes at once
 
-        async with answering(answer) as server:
+    async def run() -> bytes:
+        async with sending(file, before=before, start=5, count=SIZE - 10) as server:
             return await read_all(await server.connect())
 
-    with senders() as sending:
-        got = asyncio.run(run(sending))
-
-    assert got == b"head" * (4 << 20) + content_of(file)[5:-5]
+    assert asyncio.run(run()) == before + content_of(file)[5:-5]
 
 
 def test_clients_that_do_not_read_keep_nobody_from_reading(file: BinaryIO) -> None:
-    async def run(sending: Senders) -> bytes:
-        async def answer(transport: asyncio.Transport) -> None:
-            await sending.send(transport, file, 0, SIZE)
-
-        async with answering(answer) as server:
-            idle = [await server.connect() for _ in range(NOT_READING)]
+    async def run() -> bytes:
+        async with sending(file) as server:
+            idle = [await server.connect() for _ in range(MANY)]
             got = await read_all(await server.connect())
-            assert not any(task.done() for task in server.answers[:NOT_READING])
+            assert not any(task.done() for task in server.answers[:MANY])
             for client in idle:
                 client.close()
             return got
 
-    with senders() as sending:
-        assert asyncio.run(run(sending)) == content_of(file)
+    assert asyncio.run(run()) == content_of(file)
+
+
+@pytest.mark.parametrize("others", [7, MANY])
+def test_clients_that_read_slowly_keep_nobody_from_reading(file: BinaryIO, others: int) -> None:
+    async def read_slowly(client: socket.socket) -> None:
+        left = SIZE // 2  # never all, so that it is still connected when the other has its file
+        while left > 0:
+            left -= len(await asyncio.get_running_loop().sock_recv(client, 64 << 10))
+            await asyncio.sleep(0.002)
+
+    async def run() -> bytes:
+        async with sending(file) as server:
+            slow = [await server.connect() for _ in range(others)]
+            readings = [asyncio.create_task(read_slowly(client)) for client in slow]
+            got = await read_all(await server.connect())
+            assert not any(task.done() for task in server.answers[:others])
+            for reading in readings:
+                reading.cancel()
+            await asyncio.gather(*readings, return_exceptions=True)
+            for client in slow:
+                client.close()
+            return got
+
+    assert asyncio.run(run()) == content_of(file)
 
 
 def test_a_client_that_leaves_ends_its_transfer_and_leaves_nothing_open(file: BinaryIO) -> None:
-    async def run(sending: Senders) -> None:
-        async def answer(transport: asyncio.Transport) -> None:
-            await sending.send(transport, file, 0, SIZE)
-
-        async with answering(answer) as server:
+    async def run() -> None:
+        async with sending(file) as server:
             client = await server.connect()
             await asyncio.get_running_loop().sock_recv(client, 1000)
             client.close()
@@ -163,65 +182,49 @@ def test_a_client_that_leaves_ends_its_transfer_and_leaves_nothing_open(file: Bi
 
             await until_released(file)
 
-    with senders() as sending:
-        asyncio.run(run(sending))
+    asyncio.run(run())
 
 
 def test_a_client_that_takes_nearly_nothing_is_cut(file: BinaryIO) -> None:
-    async def run(sending: Senders) -> int:
-        async def answer(transport: asyncio.Transport) -> None:
-            await sending.send(transport, file, 0, SIZE)
-
-        async with answering(answer) as server:
+    async def run() -> int:
+        async with sending(file, least_seconds=0.5) as server:
             client = await server.connect()
             with pytest.raises(TimeoutError):
                 await server.answers[0]
             await until_released(file)
             return len(await read_all(client))
 
-    with senders(least_seconds=0.5) as sending:
-        assert asyncio.run(run(sending)) < SIZE
+    assert asyncio.run(run()) < SIZE
 
 
 def test_a_transfer_that_is_cancelled_is_cut_and_leaves_nothing_open(file: BinaryIO) -> None:
-    async def run(sending: Senders) -> int:
-        async def answer(transport: asyncio.Transport) -> None:
-            await sending.send(transport, file, 0, SIZE)
-
-        async with answering(answer) as server:
+    async def run() -> int:
+        async with sending(file) as server:
             client = await server.connect()
             await asyncio.get_running_loop().sock_recv(client, 1000)
             server.answers[0].cancel()
             await until_released(file)
             return len(await read_all(client))
 
-    with senders() as sending:
-        assert asyncio.run(run(sending)) < SIZE - 1000
+    assert asyncio.run(run()) < SIZE - 1000
 
 
 def test_a_client_that_sends_no_more_gets_its_file(file: BinaryIO) -> None:
-    async def run(sending: Senders) -> bytes:
-        async def answer(transport: asyncio.Transport) -> None:
-            await sending.send(transport, file, 0, SIZE)
-
-        async with answering(answer) as server:
+    async def run() -> bytes:
+        async with sending(file) as server:
             client = await server.connect()
             client.shutdown(socket.SHUT_WR)
             return await read_all(client)
 
-    with senders() as sending:
-        assert asyncio.run(run(sending)) == content_of(file)
+    assert asyncio.run(run()) == content_of(file)
 
 
 def test_a_file_that_became_shorter_cuts_the_connection(tmp_path: Path) -> None:
     path = tmp_path / "artifact"
     path.write_bytes(bytes(SIZE))
 
-    async def run(sending: Senders, file: BinaryIO) -> int:
-        async def answer(transport: asyncio.Transport) -> None:
-            await sending.send(transport, file, 0, SIZE)
-
-        async with answering(answer) as server:
+    async def run(file: BinaryIO) -> int:
+        async with sending(file) as server:
             client = await server.connect()
             os.truncate(path, SIZE - 1000)
             got = await read_all(client)
@@ -229,5 +232,5 @@ def test_a_file_that_became_shorter_cuts_the_connection(tmp_path: Path) -> None:
                 await server.answers[0]
             return len(got)
 
-    with senders() as sending, path.open("rb") as file:
-        assert asyncio.run(run(sending, file)) == SIZE - 1000
+    with path.open("rb") as file:
+        assert asyncio.run(run(file)) == SIZE - 1000

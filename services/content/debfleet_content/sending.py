@@ -1,7 +1,8 @@
 """Files of a directory store to clients: the kernel copies, and a few threads tell it to.
 
 Not the event loop: where a file does not lie in memory, the kernel waits for the disk, and nobody
-else must. Not a thread for each client: most wait for the network, and hold none meanwhile.
+else must. Not a thread for each client: most wait for the network, and hold none meanwhile; only
+while there are no more clients than threads does one stay with a client that is quick.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from debfleet.errors import StoreError
 
 _THREADS = 8  # turns at a time, over all clients
 _TURN = 8 << 20  # the most that a client gets at once, be it ever so quick
+_STAY_SECONDS = 0.02  # a thread waits so long for its client, while there is one for each
 _LEAST = 2 << 20  # a client that takes less than this in _LEAST_SECONDS is gone
 _LEAST_SECONDS = 300.0
 _LOOK_SECONDS = 0.01  # between two looks whether the kernel took the headers: it nearly always has
@@ -92,7 +94,7 @@ class Senders:
                     return
                 transfer = self._transfers[number]  # nobody else's until the epoll has it again
                 try:
-                    is_over = transfer.give(_TURN)
+                    is_over = self._serve(transfer)
                 except OSError as e:
                     self._finish(transfer, e)
                 else:
@@ -100,6 +102,17 @@ class Senders:
                         self._finish(transfer, None)
                     else:
                         self._ready.modify(number, _WRITABLE_ONCE)
+
+    def _serve(self, transfer: _Transfer) -> bool:
+        """Give a client its turn; true: that was the last.
+
+        While there are no more clients than threads, a thread stays with one that takes without a
+        pause: to wake another for each turn doubles the switches between threads.
+        """
+        while not transfer.give(_TURN):
+            if len(self._transfers) > _THREADS or not transfer.is_ready(_STAY_SECONDS):
+                return False
+        return True
 
     def _finish(self, transfer: _Transfer, error: OSError | None) -> None:
         self._ready.unregister(transfer.number)
@@ -144,6 +157,12 @@ class _Transfer:
         self._position += sent
         self._left -= sent
         return not self._left
+
+    def is_ready(self, seconds: float) -> bool:
+        """Wait until the socket takes more, or has an error to tell."""
+        ready = select.poll()
+        ready.register(self.number, select.POLLOUT)
+        return bool(ready.poll(seconds * 1000))
 
     def finish(self, error: OSError | None) -> None:
         """Nobody uses it any more but who waits."""
