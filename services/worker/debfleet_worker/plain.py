@@ -5,18 +5,23 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import threading
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from debfleet.db.plans import WantedIndex
 from debfleet.errors import DigestMismatch, MalformedFile, SizeMismatch
-from debfleet.store import Store
+from debfleet.store import Receiver, Store
 
-_BLOCK = 1 << 20
+_BLOCK = 4 << 20  # few enough steps that a thread that reads along does not hold this one up
 UNPACKING_ERRORS = (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile)
 _XZ_MEMORY = 128 << 20  # bytes; `xz -9` makes files that need 65 MiB
+
+Reader = Callable[[Callable[[], Iterator[bytes]]], None]
+"""Reads a file's blocks, from the start as often as it asks for them."""
 
 
 class Plain:
@@ -45,7 +50,12 @@ class Plain:
 
 
 def unpack(
-    path: Path, form: str, wanted: WantedIndex, store: Store, check: Callable[[], None]
+    path: Path,
+    form: str,
+    wanted: WantedIndex,
+    store: Store,
+    check: Callable[[], None],
+    read: Reader | None = None,
 ) -> Plain:
     """Unpack a fetched form into the store.
 
@@ -53,34 +63,116 @@ def unpack(
         path: The fetched file, its own digest checked.
         form: Its name in the archive; the ending says how it is packed.
         check: Called between blocks; raises to stop.
+        read: Called with the plain bytes while they are unpacked by another thread. They may be
+            asked for again, and end only where they are what was promised: else they end in the
+            error that is raised here too. So what is made of them before their end must not last.
 
     Raises:
         SizeMismatch: It unpacks to another size than the signed one; stopped one byte beyond.
         DigestMismatch: It unpacks to other bytes.
         MalformedFile: It is not packed as its name says.
     """
-    expected, size = bytes.fromhex(wanted.sha256), _plain_size(wanted)
+    expected = bytes.fromhex(wanted.sha256)
     with store.receive() as receiver:
-        try:
-            with opened(path, form) as packed:
-                # One byte more than promised is enough to know: a bomb is never unpacked.
-                while block := packed.read(min(_BLOCK, size + 1 - receiver.size)):
-                    check()
-                    receiver.write(block)
-        except UNPACKING_ERRORS as e:
-            raise MalformedFile(f"{form} cannot be unpacked: {e}") from None
-        if receiver.size != size:
-            found = f"more than {size}" if receiver.size > size else receiver.size
-            raise SizeMismatch(f"{form} unpacked", size, found)
-        if receiver.sha256 != expected:
-            raise DigestMismatch(f"{form} unpacked", wanted.sha256, receiver.sha256.hex())
+        growing = _Growing(receiver.path())
+        if read is None:
+            _unpack(path, form, wanted, receiver, growing, check)
+        else:
+            with ThreadPoolExecutor(1, "unpack") as thread:
+                unpacked = thread.submit(_unpack, path, form, wanted, receiver, growing, check)
+                try:
+                    read(growing.blocks)
+                finally:
+                    unpacked.result()  # what is wrong with the form goes before what came of it
         file = receiver.path().open("rb")
         try:
             receiver.keep(expected)
         except BaseException:
             file.close()
             raise
-    return Plain(file, expected, size)
+    return Plain(file, expected, receiver.size)
+
+
+def _unpack(
+    path: Path,
+    form: str,
+    wanted: WantedIndex,
+    receiver: Receiver,
+    growing: _Growing,
+    check: Callable[[], None],
+) -> None:
+    """Fill the receiver with what was promised, or raise."""
+    try:
+        _fill(path, form, wanted, receiver, growing, check)
+    except BaseException as e:
+        growing.end(e)
+        raise
+    growing.end()
+
+
+def _fill(
+    path: Path,
+    form: str,
+    wanted: WantedIndex,
+    receiver: Receiver,
+    growing: _Growing,
+    check: Callable[[], None],
+) -> None:
+    size = _plain_size(wanted)
+    try:
+        with opened(path, form) as packed:
+            # One byte more than promised is enough to know: a bomb is never unpacked.
+            while block := packed.read(min(_BLOCK, size + 1 - receiver.size)):
+                check()
+                receiver.write(block)
+                growing.grew(receiver.size)
+    except UNPACKING_ERRORS as e:
+        raise MalformedFile(f"{form} cannot be unpacked: {e}") from None
+    if receiver.size != size:
+        found = f"more than {size}" if receiver.size > size else receiver.size
+        raise SizeMismatch(f"{form} unpacked", size, found)
+    if receiver.sha256 != bytes.fromhex(wanted.sha256):
+        raise DigestMismatch(f"{form} unpacked", wanted.sha256, receiver.sha256.hex())
+
+
+class _Growing:
+    """A file that one thread writes and another reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0  # bytes that are there to be read
+        self._is_over = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def grew(self, size: int) -> None:
+        """So many bytes are there now."""
+        with self._changed:
+            self._size = size
+            self._changed.notify_all()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No more will come: it is whole, or the error says why not."""
+        with self._changed:
+            self._is_over, self._error = True, error
+            self._changed.notify_all()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Its bytes from the start, as they come; may be asked for again."""
+        at = 0
+        with self._path.open("rb", buffering=0) as file:
+            while left := self._left(at):
+                block = file.read(min(_BLOCK, left))
+                at += len(block)
+                yield block
+
+    def _left(self, at: int) -> int:
+        """How many bytes can be read from there, once that is not none; 0: it is whole."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over or self._size > at)
+            if self._error is not None:
+                raise self._error
+            return self._size - at
 
 
 def _plain_size(wanted: WantedIndex) -> int:

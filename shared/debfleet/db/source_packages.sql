@@ -8,11 +8,17 @@ select digest, name, version, relative_path, sha256, same_key, stanza, null::jso
   from source_packages with no data;
 
 -- name: find_known
-select '' as architecture, chunk_of(p.id) as chunk, array_agg(place_of(p.id)) as places,
-       array_agg(d.n::int) filter (where p.id is null) as unknown
+-- See units.sql.
+with found as materialized (
+  select id, digest from source_packages where digest = any (%(digests)s::uuid[]))
+select '' as architecture, chunk_of(id) as chunk, array_agg(place_of(id)) as places, null::int[] as unknown
+  from found group by 2
+union all
+select null, null, null, array_agg(d.n::int)
   from unnest(%(digests)s::uuid[]) with ordinality as d (digest, n)
-  left join lateral (select id from source_packages where digest = d.digest limit 1) p on true
- group by 2;
+ where (select count(*) from found) < cardinality(%(digests)s::uuid[])
+   and not exists (select from found where found.digest = d.digest)
+having count(*) > 0;
 
 -- name: copy_staged
 copy staged_source_packages from stdin;

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, TypedDict
+from functools import partial
+from typing import LiteralString, TypedDict
 
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from debfleet.db import sql
@@ -91,9 +94,9 @@ def ingest_index(
     if known is not None:
         return known
     tx.execute(form.queries["create_staging"])
-    reading = _Reading(form, stanza_key)
-    for batch in _batches(stanzas):
-        _read_batch(tx, reading, batch)
+    keyed = hashlib.blake2b(digest_size=16, key=stanza_key, person=form.person)
+    reading = _Reading(form, keyed)
+    _read(tx, reading, stanzas)
     if reading.staged:
         _merge(tx, reading)
     tx.execute(form.queries["drop_staging"])
@@ -197,7 +200,7 @@ class _Reading:
     """What is known of an index so far. Grows with the spread of its ids, not its stanzas."""
 
     form: Form
-    key: bytes
+    keyed: hashlib.blake2b  # the digest of no bytes at all, to begin with
     stanzas: int = 0
     parsed: int = 0
     staged: int = 0
@@ -218,26 +221,55 @@ def _batches(stanzas: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, b
         yield batch
 
 
-def _read_batch(tx: Tx, reading: _Reading, batch: list[tuple[int, bytes]]) -> None:
-    """Recognise the stanzas seen before; parse and stage the others."""
-    key, person = reading.key, reading.form.person
-    blake2b = hashlib.blake2b
-    digests = [
-        blake2b(stanza, digest_size=16, key=key, person=person).hexdigest() for _, stanza in batch
-    ]
-    reading.stanzas += len(batch)
+def _read(tx: Tx, reading: _Reading, stanzas: Iterable[tuple[int, bytes]]) -> None:
+    """Recognise the stanzas seen before; parse and stage the others.
+
+    Postgres looks up one batch while the next is split and digested.
+    """
+    with ThreadPoolExecutor(1, "lookup") as thread:
+        take_before: Callable[[], None] | None = None
+        for batch in _batches(stanzas):
+            digests = _digests(reading, batch)
+            if take_before is not None:
+                take_before()
+            found = thread.submit(_find_known, tx, reading, digests)
+            take_before = partial(_take, tx, reading, batch, digests, found)
+        if take_before is not None:
+            take_before()
+
+
+def _digests(reading: _Reading, batch: Sequence[tuple[int, bytes]]) -> list[str]:
+    digests = []
+    for _, stanza in batch:
+        digest = reading.keyed.copy()  # quicker than a new one with the same key
+        digest.update(stanza)
+        digests.append(digest.hexdigest())
+    return digests
+
+
+def _find_known(tx: Tx, reading: _Reading, digests: Sequence[str]) -> list[DictRow]:
     # One text literal: thousands of UUID objects would cost more than the lookup itself.
-    queries = reading.form.queries
-    found = tx.execute(queries["find_known"], {"digests": "{" + ",".join(digests) + "}"})
+    literal = "{" + ",".join(digests) + "}"
+    return tx.execute(reading.form.queries["find_known"], {"digests": literal}).fetchall()
+
+
+def _take(
+    tx: Tx,
+    reading: _Reading,
+    batch: Sequence[tuple[int, bytes]],
+    digests: Sequence[str],
+    found: Future[list[DictRow]],
+) -> None:
+    reading.stanzas += len(batch)
     unknown: list[int] = []
-    for row in found:
+    for row in found.result():
         if row["chunk"] is None:
             unknown = row["unknown"]
         else:
             _set_bits(reading, row)
     if unknown:
         fresh = [(digests[n - 1], *batch[n - 1]) for n in sorted(unknown)]
-        with tx.cursor().copy(queries["copy_staged"]) as copy:
+        with tx.cursor().copy(reading.form.queries["copy_staged"]) as copy:
             for staged in _parse(reading, fresh):
                 copy.write_row(staged)
 
@@ -292,7 +324,7 @@ def _merge(tx: Tx, reading: _Reading) -> None:
         _set_bits(reading, row)
 
 
-def _set_bits(reading: _Reading, row: dict[str, Any]) -> None:
+def _set_bits(reading: _Reading, row: DictRow) -> None:
     place_of_set = (row["architecture"], row["chunk"])
     bits = reading.chunks.get(place_of_set)
     if bits is None:

@@ -38,13 +38,19 @@ select digest, kind, name, version, architecture, architecture_variant, source, 
 
 -- name: find_known
 -- Which of a batch's digests are known, as places by architecture and chunk; the row without a
--- chunk has the ordinals (from 1) of the others. The inner limit keeps the plan a probe of the
--- Postgres index: a hash join would read the whole table for each batch.
-select p.architecture, chunk_of(p.id) as chunk, array_agg(place_of(p.id)) as places,
-       array_agg(d.n::int) filter (where p.id is null) as unknown
+-- chunk, if there is one, has the ordinals (from 1) of the others. As one list the digests are
+-- sought in the order of the Postgres index, many in one walk; a join would seek each, or read the
+-- whole table for each batch.
+with found as materialized (
+  select id, architecture, digest from packages where digest = any (%(digests)s::uuid[]))
+select architecture, chunk_of(id) as chunk, array_agg(place_of(id)) as places, null::int[] as unknown
+  from found group by 1, 2
+union all
+select null, null, null, array_agg(d.n::int)
   from unnest(%(digests)s::uuid[]) with ordinality as d (digest, n)
-  left join lateral (select id, architecture from packages where digest = d.digest limit 1) p on true
- group by 1, 2;
+ where (select count(*) from found) < cardinality(%(digests)s::uuid[])
+   and not exists (select from found where found.digest = d.digest)
+having count(*) > 0;
 
 -- name: copy_staged
 copy staged_packages from stdin;

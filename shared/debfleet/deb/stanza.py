@@ -14,7 +14,7 @@ from debfleet.errors import MalformedFile
 _BOM = b"\xef\xbb\xbf"
 _BLANK_FIRST_LINE = re.compile(rb"[ \t\r\f\v]+(?=\n)")
 _BLANK_LINE = re.compile(rb"\n[ \t\r\f\v]+(?=\n)")
-_BLANKS = (b" ", b"\t", b"\r", b"\f", b"\v")
+_ODD = re.compile(rb"\n(?:\n\n|#)")  # more than one blank line, or a comment
 FIELD = re.compile(r"\n([^\s:#-][^\s:]*)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)")
 """A field of a stanza that was given an LF before it: name and value."""
 
@@ -50,8 +50,12 @@ def split_stanzas(
         if b"\n\n" in lines or lines[0] == 10:  # pending ends with LF, so LF first is a blank line
             text = b"".join(pending)
             cut = text.rfind(b"\n\n")
+            # Most blocks need no look at their single stanzas.
+            is_simple = len(text) <= longest and text[0] not in b"\n#" and not _ODD.search(text)
             for piece in text[:cut].split(b"\n\n") if cut >= 0 else ():
-                if found := _stanza_of(piece, line, longest):
+                if is_simple:
+                    yield line, piece
+                elif found := _stanza_of(piece, line, longest):
                     yield found
                 line += piece.count(b"\n") + 2
             if cut < 0:  # the blank line is the first line there is
@@ -161,10 +165,6 @@ def _normalised(lines: bytes, at_start: bool) -> bytes:
         lines = lines[3:]
     if b"\r" in lines:
         lines = lines.replace(b"\r\n", b"\n")
-    # Most files have no blank at the end of a line; to see that is ten times as fast as to look for
-    # lines of blanks, and to see that a blank is nowhere is ten times as fast again.
-    if not any(blank in lines and blank + b"\n" in lines for blank in _BLANKS):
-        return lines
     if first := _BLANK_FIRST_LINE.match(lines):
         lines = lines[first.end() :]
     return _BLANK_LINE.sub(b"\n", lines)

@@ -7,6 +7,8 @@ and (policy immediate) download jobs for the files that nobody has stored.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from debfleet.db import generics, jobs, plans, repositories, seen_files, tasks, units
@@ -47,9 +49,10 @@ class _Stored:
     """The files of one index that are in the store now."""
 
     plain: Plain
+    parsed: int  # stanzas not seen before
     files: dict[str, tuple[bytes, int]]  # path below the remote's URL: SHA-256 and size
     attempts: int  # downloads tried, for the report
-    dropped: list[str]  # forms that Release names and that were absent or wrong
+    dropped: Sequence[str] = ()  # forms that Release names and that were absent or wrong
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:
@@ -90,9 +93,11 @@ def _fetch(
     gone: UpstreamError | None = None
     for form, url_path, file in _candidates(wanted):
         attempts += 1
+        early = _EarlyReading(worker, lease, wanted)
         try:
             with fetch_one(access, file, worker.store, traffic) as receiver:
-                plain = unpack(receiver.path(), form, wanted, worker.store, lease.check)
+                reader = None if wanted.lists == Kind.GENERIC else early.read
+                plain = unpack(receiver.path(), form, wanted, worker.store, lease.check, reader)
                 size = receiver.size
                 receiver.keep(file.sha256)
         except HttpStatusError as e:
@@ -107,7 +112,8 @@ def _fetch(
         assert file.sha256 is not None
         files = {form: (file.sha256, size), wanted.path: (plain.sha256, plain.size)}
         try:
-            return _with_other_forms(worker, access, lease, remote, wanted, plain, files, attempts)
+            stored = _Stored(plain, early.parsed, files, attempts)
+            return _with_other_forms(worker, access, lease, remote, wanted, stored)
         except BaseException:
             plain.close()
             raise
@@ -152,11 +158,10 @@ def _with_other_forms(
     lease: Lease,
     remote: Remote,
     wanted: WantedIndex,
-    plain: Plain,
-    files: dict[str, tuple[bytes, int]],
-    attempts: int,
+    stored: _Stored,
 ) -> _Stored:
     """Fetch the forms beside the one that was read; what cannot be had is dropped."""
+    files, attempts = dict(stored.files), stored.attempts
     errors: dict[str, DebfleetError | None] = {}
     patience = worker.settings.upstream_patience_seconds
     for by_hash in _addresses(wanted):
@@ -176,7 +181,29 @@ def _with_other_forms(
             elif error is not None and may_pass(error) and lease.job.age < patience:
                 raise error
     dropped = [f"{form}: {error}" for form, error in errors.items() if form not in files]
-    return _Stored(plain, files, attempts, dropped)
+    return replace(stored, files=files, attempts=attempts, dropped=dropped)
+
+
+class _EarlyReading:
+    """Ingest an index while it is unpacked, so that ``_finish`` finds it known.
+
+    A transaction of its own, which no network is waited for in. It says nothing of the task: what
+    an index holds is the same whoever asks, and no version has it before ``_finish``.
+    """
+
+    def __init__(self, worker: Worker, lease: Lease, wanted: WantedIndex) -> None:
+        self._worker = worker
+        self._lease = lease
+        self._wanted = wanted
+        self.parsed = 0  # stanzas not seen before
+
+    def read(self, blocks: Callable[[], Iterator[bytes]]) -> None:
+        """See ``unpack``; it is committed only where all of them are what was promised."""
+        worker, wanted = self._worker, self._wanted
+        # What is wrong with its stanzas is met again, and said, by ``_finish``.
+        with suppress(DebfleetError), self._lease.busy():
+            ingested = worker.db.run(lambda tx: _ingest(tx, worker, wanted, blocks()))
+            self.parsed = ingested.parsed
 
 
 def _missing_text(wanted: WantedIndex, remote: Remote) -> str:
@@ -207,7 +234,11 @@ def _finish(
     stored: _Stored,
     listed: InstallerList | None,
 ) -> list[Ring]:
-    ingested = _ingest(tx, worker, wanted, stored, listed)
+    plain = stored.plain
+    if listed is None:
+        ingested = _ingest(tx, worker, wanted, plain.blocks())
+    else:
+        ingested = generics.ingest_list(tx, plain.sha256, wanted.path, listed.files)
     jobs.hold(tx, job)
     files_stored = {*stored.files.values(), *(listed.stored if listed else ())}
     units.add_artifacts(tx, sorted(files_stored))
@@ -230,8 +261,8 @@ def _finish(
         extra={
             "path": wanted.path,
             "stanzas": ingested.stanzas,
-            "parsed": ingested.parsed,
-            "bytes": stored.plain.size,
+            "parsed": stored.parsed + ingested.parsed,
+            "bytes": plain.size,
         },
     )
     reach = seen_files.find_reach(tx, job.task)
@@ -239,16 +270,10 @@ def _finish(
     return jobs.finish(tx, job, opens)
 
 
-def _ingest(
-    tx: Tx, worker: Worker, wanted: WantedIndex, stored: _Stored, listed: InstallerList | None
-) -> units.Ingested:
-    sha256 = stored.plain.sha256
-    if listed is not None:
-        return generics.ingest_list(tx, sha256, wanted.path, listed.files)
-    stanzas = split_stanzas(stored.plain.blocks())
+def _ingest(tx: Tx, worker: Worker, wanted: WantedIndex, blocks: Iterator[bytes]) -> units.Ingested:
+    sha256, form = bytes.fromhex(wanted.sha256), INDEX_FORMS[wanted.lists]
     try:
-        form = INDEX_FORMS[wanted.lists]
-        return units.ingest_index(tx, worker.stanza_key, sha256, stanzas, form)
+        return units.ingest_index(tx, worker.stanza_key, sha256, split_stanzas(blocks), form)
     except DebfleetError as e:
         e.add_note(wanted.path)
         raise
@@ -273,7 +298,7 @@ def _finish_missing(
     return jobs.finish(tx, job, opens)
 
 
-def _tolerate(tx: Tx, job: Job, reason: str, file: str, details: list[str]) -> None:
+def _tolerate(tx: Tx, job: Job, reason: str, file: str, details: Sequence[str]) -> None:
     items = [Tolerance(reason, file, None, detail) for detail in details]
     if items:
         tasks.add_tolerances(tx, job.task, items, {reason: len(items)})
