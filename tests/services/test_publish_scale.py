@@ -18,7 +18,7 @@ from sync_flow import Flow, add_repository, crew_of
 from version_rows import STANZA_KEY, Want, add_task, many, numbered, want
 
 COUNT = 65_000
-MEMORY_KIB = 32 << 10  # an index of these packages has 64 MB
+MEMORY_KIB = 48 << 10  # an index of these packages has 64 MB
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ read again to be compressed.
 from __future__ import annotations
 
 import hashlib
-import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, Protocol
+from functools import partial
 
 from debfleet.db import orphans, publications, units
 from debfleet.db.connect import Tx
@@ -23,6 +21,7 @@ from debfleet.model import Job
 from debfleet.store import Receiver
 from debfleet_worker.lease import Lease
 from debfleet_worker.worker import Worker
+from debfleet_worker.xz import xz_compressed
 
 ENDINGS = {"plain": "", "gz": ".gz", "xz": ".xz"}
 
@@ -175,37 +174,38 @@ def _keep(worker: Worker, job: Job, lease: Lease, made: Sequence[_Digesting]) ->
         worker.store.flush()
 
 
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
-
-
 def _compress(
     worker: Worker, lease: Lease, plain: _Digesting, writers: Mapping[str, _Digesting]
 ) -> None:
-    preset = worker.settings.xz_preset
-    make: dict[str, Callable[[], Any]] = {
-        "gz": lambda: zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT),
-        "xz": lambda: lzma.LZMACompressor(preset=preset),
+    compress: dict[str, Callable[[Iterable[bytes]], Iterable[bytes]]] = {
+        "gz": _gzipped,
+        "xz": partial(xz_compressed, preset=worker.settings.xz_preset),
     }
-    compressors: dict[str, _Compressor] = {form: make[form]() for form in writers}
 
-    def compress(form: str, block: bytes) -> None:
-        _write_some(writers[form], compressors[form].compress(block))
+    path = plain.receiver.path()  # makes the file where nothing was written
+
+    def blocks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                _moved(lease, len(block))
+                yield block
+
+    def write(form: str) -> None:
+        for piece in compress[form](blocks()):
+            writers[form].write(piece)
 
     # Compressing lets other threads run: the quick form costs no time of its own.
-    with plain.receiver.path().open("rb") as file, ThreadPoolExecutor(len(writers)) as pool:
-        while block := file.read(_BLOCK):
-            for _ in pool.map(compress, writers, repeat(block)):
-                pass  # here an error of a thread is raised
-            _moved(lease, len(block))
-    for form, compressor in compressors.items():
-        _write_some(writers[form], compressor.flush())
+    with ThreadPoolExecutor(len(writers)) as pool:
+        for _ in pool.map(write, writers):
+            pass  # here an error of a thread is raised
 
 
-def _write_some(writer: _Digesting, block: bytes) -> None:
-    if block:
-        writer.write(block)
+def _gzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+    for block in blocks:
+        if piece := compressor.compress(block):
+            yield piece
+    yield compressor.flush()
 
 
 def _moved(lease: Lease, count: int) -> None:
