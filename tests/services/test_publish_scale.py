@@ -1,4 +1,4 @@
-"""With 65,000 packages: memory does not follow the size of an index, time follows what is new."""
+"""With 20,000 packages: memory does not follow the size of an index, time follows what is new."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from publish_flow import Published, ask_publish, read_publication, run_task, unp
 from sync_flow import Flow, add_repository, crew_of
 from version_rows import STANZA_KEY, Want, add_task, many, numbered, want
 
-COUNT = 65_000
-MEMORY_KIB = 32 << 10  # an index of these packages has 64 MB
+COUNT = 20_000
+MEMORY_KIB = 10 << 10  # an index of these packages has 20 MB
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def add_version(flow: Flow, count: int, *, changed: int = 0) -> int:
 
 
 def timed(flow: Flow, number: int) -> tuple[float, int, Published]:
-    """Seconds, KiB that the process grew by at most, and the publication."""
+    """Seconds of CPU, KiB that the process grew by at most, and the publication."""
     task = ask_publish(flow, number)
     before = reset_peak()
-    start = time.perf_counter()
+    start = time.process_time()
     done = run_task(flow, task)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     grown = memory("VmHWM") - before
     assert done.state == "completed", done.error
     return seconds, grown, read_publication(flow, done)
