@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# A value of ours must not reach the tests, which set their own.
-CLEAN := env $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
+# A value of ours must not reach the tests, which set their own. Python keeps what it compiled, also
+# where the environment says not to: the tests start it hundreds of times.
+CLEAN := env -u PYTHONDONTWRITEBYTECODE $(foreach name,$(filter DEBFLEET_%,$(.VARIABLES)),$(if $(filter DEBFLEET_TEST_%,$(name)),,-u $(name)))
 PYTEST := $(CLEAN) $(BIN)/pytest
 CLIENTS := tests/clients/.venv
 FUZZ := tests/fuzz/.engine
@@ -21,7 +22,7 @@ help:
 	@echo 'make faults  a thousand kills and cuts over complete syncs (EVENTS=1000 SEED=1 LANES=3), and a'
 	@echo '             hundred switches under twenty apt clients'
 	@echo 'make dashboards   write the dashboards for Grafana anew; make pictures: draw them, of a busy fleet'
-	@echo 'make fuzz    what upstream and clients send, broken at random, for longer (EXAMPLES=5000 RUNS=100000)'
+	@echo 'make fuzz    what upstream and clients send, broken at random, for longer (EXAMPLES=5000 CONTRACT=30 RUNS=100000)'
 	@echo 'make bench   debfleet against curl, aptly, debmirror and nginx, as far as they are installed'
 	@echo 'make lock    bring requirements.lock to pyproject.toml (UPGRADE=1: to the newest versions too)'
 
@@ -99,11 +100,14 @@ faults: $(STAMP)
 	  --seed $(or $(SEED),1) --lanes $(or $(LANES),3) --write ../docs/reliability.md
 	@$(PYTEST) -q --timeout 1800 tests/$@
 
-# What upstream and clients send, broken at random: EXAMPLES of each kind; then RUNS more of what
-# upstream sends, each made of the one before that reached something new (atheris).
+# What upstream and clients send, broken at random: EXAMPLES of each kind, and CONTRACT requests to
+# each operation; then RUNS more of what upstream sends, each made of the one before that reached
+# something new (atheris).
 fuzz: $(STAMP) $(FUZZ)/.installed
 	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) -q -n 2 --timeout 0 --hypothesis-profile fuzz \
 	  tests/unit/test_fuzz.py tests/services/test_api_fuzz.py
+	@DEBFLEET_TEST_CONTRACT_EXAMPLES=$(or $(CONTRACT),30) $(PYTEST) -q -n 2 --timeout 0 \
+	  tests/services/test_contract.py
 	@cd tests && PYTHONPATH=fuzz/.engine ../$(BIN)/python -m fuzz.run --runs $(or $(RUNS),100000)
 
 $(FUZZ)/.installed: tests/fuzz/requirements.lock $(STAMP)

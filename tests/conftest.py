@@ -18,6 +18,7 @@ from debfleet.db.connect import Database
 from debfleet.db.migrate import migrate
 from debfleet.errors import ConfigError
 from debfleet.sealed import Sealer, new_key
+from ground import Ground
 from seaweed import KEY, SECRET, Seaweed, weed_program
 
 if TYPE_CHECKING:
@@ -191,7 +192,40 @@ def store(store_url: str) -> Store:
 @pytest.fixture
 def settings(database_url: str, store_url: str, tmp_path: Path) -> Settings:
     """For the Postgres bell; for RabbitMQ ``replace(settings, broker_url=broker_url)``."""
-    work = tmp_path / "work"
+    return _settings_on(database_url, store_url, tmp_path)
+
+
+@pytest.fixture
+def ground(settings: Settings, db: Database, store: Store, tmp_path: Path) -> Ground:
+    """Of this test's own."""
+    return Ground(settings, db, store, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def common_ground(
+    postgres: servers.PostgresForTests, template_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:
+    """For a world that a module's tests share, since they only look at it."""
+    from debfleet.store import open_store
+
+    folder = tmp_path_factory.mktemp("common")
+    (folder / "store").mkdir()
+    store_url = f"file://{folder}/store"
+    url = postgres.database(template_url)
+    with Database(url, name="tests") as db:
+        yield Ground(_settings_on(url, store_url, folder), db, open_store(store_url), folder)
+    postgres.drop(url)
+
+
+def _lacking(what: str) -> NoReturn:
+    """Skip at home, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def _settings_on(database_url: str, store_url: str, folder: Path) -> Settings:
+    work = folder / "work"
     work.mkdir()
     return Settings(
         database_url=database_url,
@@ -202,10 +236,3 @@ def settings(database_url: str, store_url: str, tmp_path: Path) -> Settings:
         content_address="127.0.0.1:0",
         work_directory=str(work),
     )
-
-
-def _lacking(what: str) -> NoReturn:
-    """Skip at home, fail in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)

@@ -9,7 +9,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from debfleet.db import access, processes
 from debfleet.db.access import Holders
 from debfleet.db.connect import Database
 from debfleet.deb.stanza import stanza_fields
-from debfleet.store import Store
+from ground import Ground
 from publish_flow import Published, publish
 from serving import Site, add_distribution, point, serving
 from sync_flow import Flow, add_repository, crew_of
@@ -53,19 +53,32 @@ class World:
 
 
 @pytest.fixture
-def world(settings: Settings, db: Database, store: Store, tmp_path: Path) -> Iterator[World]:
-    folder = tmp_path / "archive"
+def world(ground: Ground) -> Iterator[World]:
+    with _world(ground) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def seen(common_ground: Ground) -> Iterator[World]:
+    """A world for the tests that only look at it."""
+    with _world(common_ground) as made:
+        yield made
+
+
+@contextmanager
+def _world(ground: Ground) -> Iterator[World]:
+    folder = ground.folder / "archive"
     folder.mkdir()
     archive = write_archive(folder, [Dist("stable", {"main": [A, LIBB, C], "contrib": [E]})])
-    with crew_of(settings, db, store) as crew, Upstream(folder) as upstream:
-        flow = Flow(db, crew, add_repository(db))
+    with crew_of(ground.settings, ground.db, ground.store) as crew, Upstream(folder) as upstream:
+        flow = Flow(ground.db, crew, add_repository(ground.db))
         flow.set_remote(upstream)
         assert flow.sync().state == "completed"
         made = publish(flow, simple=True, structured=True)
-        distribution = add_distribution(db, "debian", repository=flow.repository["id"])
+        distribution = add_distribution(ground.db, "debian", repository=flow.repository["id"])
         upstream.clear()
-        with serving(settings) as site:
-            yield World(flow, db, archive, upstream, site, distribution, made)
+        with serving(ground.settings) as site:
+            yield World(flow, ground.db, archive, upstream, site, distribution, made)
 
 
 def publish_again(world: World, *packages: Pkg) -> Published:
@@ -81,9 +94,9 @@ def publish_again(world: World, *packages: Pkg) -> Published:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def test_every_published_file_answers_with_its_bytes(world: World) -> None:
-    for path, body in world.made.files.items():
-        reply = world.site.get(f"debian/{path}")
+def test_every_published_file_answers_with_its_bytes(seen: World) -> None:
+    for path, body in seen.made.files.items():
+        reply = seen.site.get(f"debian/{path}")
 
         assert (reply.status, reply.body) == (200, body)
         assert reply.headers["etag"] == f'"{hashlib.sha256(body).hexdigest()}"'
@@ -95,13 +108,13 @@ def test_every_published_file_answers_with_its_bytes(world: World) -> None:
         assert "content-encoding" not in reply.headers
 
 
-def test_every_filename_of_an_index_is_the_package(world: World) -> None:
+def test_every_filename_of_an_index_is_the_package(seen: World) -> None:
     count = 0
-    for path in world.made.files:
+    for path in seen.made.files:
         if not path.endswith("/Packages"):
             continue
-        for fields in world.made.stanzas(path).values():
-            reply = world.site.get(f"debian/{fields['Filename']}")
+        for fields in seen.made.stanzas(path).values():
+            reply = seen.site.get(f"debian/{fields['Filename']}")
             assert reply.status == 200
             assert hashlib.sha256(reply.body).hexdigest() == fields["SHA256"]
             assert reply.headers["content-type"] == "application/octet-stream"
@@ -109,42 +122,42 @@ def test_every_filename_of_an_index_is_the_package(world: World) -> None:
     assert count == 8  # four packages, structured and simple
 
 
-def test_every_index_is_there_by_each_digest_of_the_release_file(world: World) -> None:
+def test_every_index_is_there_by_each_digest_of_the_release_file(seen: World) -> None:
     for digest in ("SHA256", "SHA512"):
-        for path, (hexdigits, size) in world.made.listed("stable", digest).items():
+        for path, (hexdigits, size) in seen.made.listed("stable", digest).items():
             folder = path.rpartition("/")[0]
             if path.endswith("Release"):
                 continue
-            reply = world.site.get(f"debian/dists/stable/{folder}/by-hash/{digest}/{hexdigits}")
+            reply = seen.site.get(f"debian/dists/stable/{folder}/by-hash/{digest}/{hexdigits}")
             assert (reply.status, len(reply.body)) == (200, size)
             algorithm = hashlib.new(digest.lower(), reply.body)
             assert algorithm.hexdigest() == hexdigits
 
 
-def test_a_digest_in_another_folder_is_not_found(world: World) -> None:
+def test_a_digest_in_another_folder_is_not_found(seen: World) -> None:
     path, (digest, _) = next(
-        (p, v) for p, v in world.made.listed("stable").items() if "contrib/binary-amd64" in p
+        (p, v) for p, v in seen.made.listed("stable").items() if "contrib/binary-amd64" in p
     )
 
     assert path.startswith("contrib/")
     for folder in ("main/binary-all", "contrib", "", "contrib/binary-amd64/by-hash"):
-        reply = world.site.get(f"debian/dists/stable/{folder}/by-hash/SHA256/{digest}")
+        reply = seen.site.get(f"debian/dists/stable/{folder}/by-hash/SHA256/{digest}")
         assert (reply.status, reply.text) == (404, "404: Not Found")
 
 
-def test_a_type_follows_the_ending(world: World) -> None:
+def test_a_type_follows_the_ending(seen: World) -> None:
     types = {"gz": "application/gzip", "xz": "application/x-xz", "": "application/octet-stream"}
     for ending, expected in types.items():
         name = f"Packages.{ending}".rstrip(".")
-        reply = world.site.get(f"debian/dists/stable/main/binary-amd64/{name}")
+        reply = seen.site.get(f"debian/dists/stable/main/binary-amd64/{name}")
 
         assert reply.headers["content-type"] == expected
 
 
-def test_head_has_the_headers_of_get_and_no_body(world: World) -> None:
+def test_head_has_the_headers_of_get_and_no_body(seen: World) -> None:
     for path in ("dists/stable/Release", A_PATH):
-        got = world.site.get(f"debian/{path}")
-        head = world.site.get(f"debian/{path}", "HEAD")
+        got = seen.site.get(f"debian/{path}")
+        head = seen.site.get(f"debian/{path}", "HEAD")
 
         ignored = ("date", "correlation-id")
         assert head.status == 200
@@ -154,16 +167,16 @@ def test_head_has_the_headers_of_get_and_no_body(world: World) -> None:
         }
 
 
-def test_a_correlation_id_comes_back(world: World) -> None:
-    given = world.site.get("debian/dists/stable/Release", Correlation_ID="mine")
-    made = world.site.get("debian/none")
+def test_a_correlation_id_comes_back(seen: World) -> None:
+    given = seen.site.get("debian/dists/stable/Release", Correlation_ID="mine")
+    made = seen.site.get("debian/none")
 
     assert given.headers["correlation-id"] == "mine"
     assert len(made.headers["correlation-id"]) == 32
 
 
-def test_a_name_is_found_in_any_spelling(world: World) -> None:
-    stanza = world.made.stanzas("dists/stable/main/binary-amd64/Packages")["libb"]
+def test_a_name_is_found_in_any_spelling(seen: World) -> None:
+    stanza = seen.made.stanzas("dists/stable/main/binary-amd64/Packages")["libb"]
     folder, _, name = stanza["Filename"].rpartition("/")
     plain = quote(name, safe="+~:")
     spellings = {
@@ -176,22 +189,22 @@ def test_a_name_is_found_in_any_spelling(world: World) -> None:
     assert "+" in name
     assert "~" in name
     for spelled in spellings:
-        reply = world.site.get(f"debian/{folder}/{spelled}")
+        reply = seen.site.get(f"debian/{folder}/{spelled}")
         assert hashlib.sha256(reply.body).hexdigest() == stanza["SHA256"], spelled
 
 
 # --- conditions and ranges ------------------------------------------------------------------------
 
 
-def test_an_etag_that_is_known_answers_304(world: World) -> None:
+def test_an_etag_that_is_known_answers_304(seen: World) -> None:
     for path in ("dists/stable/Release", A_PATH):
-        etag = world.site.get(f"debian/{path}").headers["etag"]
+        etag = seen.site.get(f"debian/{path}").headers["etag"]
 
         for tags in (etag, f'"other", W/{etag}', "*"):
-            reply = world.site.get(f"debian/{path}", If_None_Match=tags)
+            reply = seen.site.get(f"debian/{path}", If_None_Match=tags)
             assert (reply.status, reply.body) == (304, b"")
             assert reply.headers["etag"] == etag
-        assert world.site.get(f"debian/{path}", If_None_Match='"other"').status == 200
+        assert seen.site.get(f"debian/{path}", If_None_Match='"other"').status == 200
 
 
 def settle(db: Database, seconds: int = 60) -> None:
@@ -247,8 +260,8 @@ def test_two_switches_in_one_second_are_told_apart(world: World) -> None:
     assert later.headers["last-modified"] != reply.headers["last-modified"]
 
 
-def test_a_range_answers_206_with_those_bytes(world: World) -> None:
-    whole = world.site.get(f"debian/{A_PATH}").body
+def test_a_range_answers_206_with_those_bytes(seen: World) -> None:
+    whole = seen.site.get(f"debian/{A_PATH}").body
     size = len(whole)
     ranges = {
         "bytes=0-9": (0, 9),
@@ -259,26 +272,26 @@ def test_a_range_answers_206_with_those_bytes(world: World) -> None:
         "bytes=70000-270000": (70000, 270000),
     }
     for text, (first, last) in ranges.items():
-        reply = world.site.get(f"debian/{A_PATH}", Range=text)
+        reply = seen.site.get(f"debian/{A_PATH}", Range=text)
 
         assert reply.status == 206, text
         assert reply.body == whole[first : last + 1]
         assert reply.headers["content-range"] == f"bytes {first}-{last}/{size}"
 
 
-def test_a_range_without_a_byte_answers_416(world: World) -> None:
-    size = int(world.site.get(f"debian/{A_PATH}", "HEAD").headers["content-length"])
+def test_a_range_without_a_byte_answers_416(seen: World) -> None:
+    size = int(seen.site.get(f"debian/{A_PATH}", "HEAD").headers["content-length"])
 
     for text in ("bytes=999999999-", "bytes=-0", "bytes=5-2", "bytes=x-y"):
-        reply = world.site.get(f"debian/{A_PATH}", Range=text)
+        reply = seen.site.get(f"debian/{A_PATH}", Range=text)
 
         assert reply.status == 416, text
         assert reply.headers["content-range"] == f"bytes */{size}"
 
 
-def test_what_is_no_single_range_of_bytes_gets_the_whole_file(world: World) -> None:
+def test_what_is_no_single_range_of_bytes_gets_the_whole_file(seen: World) -> None:
     for text in ("bytes=0-1,5-9", "lines=1-2", "nonsense"):
-        reply = world.site.get(f"debian/{A_PATH}", Range=text)
+        reply = seen.site.get(f"debian/{A_PATH}", Range=text)
 
         assert reply.status == 200
         assert "content-range" not in reply.headers
@@ -357,9 +370,9 @@ def names(text: str) -> list[str]:
     return re.findall(r'<a href="([^"]*)">', text)
 
 
-def test_folders_are_listed(world: World) -> None:
+def test_folders_are_listed(seen: World) -> None:
     def listed(path: str) -> list[str]:
-        reply = world.site.get(path)
+        reply = seen.site.get(path)
         assert reply.status == 200, path
         assert reply.headers["content-type"] == "text/html; charset=utf-8"
         return names(reply.text)
@@ -374,12 +387,12 @@ def test_folders_are_listed(world: World) -> None:
     assert listed("debian/pool/main/") == ["../", "./a/", "./b/", "./c/"]
     assert listed("debian/pool/main/b/") == ["../", "./bee/"]
     assert listed("debian/pool/main/a/a/") == ["../", "./a_1.0_amd64.deb"]
-    assert "  307710\n" in world.site.get("debian/pool/main/a/a/").text
+    assert "  307710\n" in seen.site.get("debian/pool/main/a/a/").text
 
 
-def test_a_folder_without_its_slash_is_redirected(world: World) -> None:
+def test_a_folder_without_its_slash_is_redirected(seen: World) -> None:
     for path in ("debian", "debian/dists", "debian/dists/stable", "debian/pool/main/b"):
-        reply = world.site.get(path)
+        reply = seen.site.get(path)
 
         assert reply.status == 301
         assert reply.headers["location"] == f"/pulp/content/{path}/"
@@ -430,17 +443,17 @@ _NOT_THERE = [
 ]
 
 
-def test_what_is_not_there_is_not_found(world: World) -> None:
+def test_what_is_not_there_is_not_found(seen: World) -> None:
     for path in _NOT_THERE:
-        reply = world.site.get(path)
+        reply = seen.site.get(path)
 
         assert (reply.status, reply.text) == (404, "404: Not Found"), path
         assert reply.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_dots_and_double_slashes_are_dropped(world: World) -> None:
+def test_dots_and_double_slashes_are_dropped(seen: World) -> None:
     for path in ("debian/./dists/stable/Release", "debian//dists/stable/Release", "/pulp/content//debian/dists/stable/Release"):  # fmt: skip  # noqa: E501
-        assert world.site.get(path).status == 200
+        assert seen.site.get(path).status == 200
 
 
 def test_a_distribution_without_a_target_says_so(world: World) -> None:
@@ -459,16 +472,16 @@ def test_a_distribution_whose_publication_is_not_made_yet_serves_nothing(world: 
         assert world.site.get(path).status == 404
 
 
-def test_other_methods_are_refused(world: World) -> None:
+def test_other_methods_are_refused(seen: World) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        reply = world.site.get("debian/dists/stable/Release", method)
+        reply = seen.site.get("debian/dists/stable/Release", method)
         assert reply.status == 405
         assert reply.headers["allow"] == "GET,HEAD"
 
 
-def test_what_is_no_http_gets_400_and_no_traceback(world: World) -> None:
+def test_what_is_no_http_gets_400_and_no_traceback(seen: World) -> None:
     for request in (b"nonsense\r\n\r\n", b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\n\r\n"):
-        answer = world.site.raw(request)
+        answer = seen.site.raw(request)
         assert b" 400 " in answer.split(b"\r\n")[0]
         assert b"Traceback" not in answer
 

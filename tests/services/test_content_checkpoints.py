@@ -1,50 +1,61 @@
-"""Checkpoints: what was published at earlier moments, each served below its own folder."""
+"""Checkpoints: what was published at earlier moments, each served below its own folder.
+
+These tests only look, at one service.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from archive.model import Archive, Dist, Pkg
+from archive.build import write_archive
+from archive.model import Dist, Pkg
 from archive.upstream import Upstream
-from debfleet.config import Settings
-from debfleet.db.connect import Database
+from ground import Ground
 from publish_flow import Published, publish
 from serving import Site, add_distribution, serving
-from sync_flow import Flow
+from sync_flow import Flow, add_repository, crew_of
 
-Write = Callable[..., Archive]
 FIRST, SECOND = "20260102T030405Z", "20260203T040506Z"
 RELEASE = "dists/stable/Release"
 
 
-@pytest.fixture
-def made(flow: Flow, upstream: Upstream, write: Write, db: Database) -> list[Published]:
+@pytest.fixture(scope="module")
+def made(common_ground: Ground) -> list[Published]:
     """Two checkpoints, and a later publication that is none; followed by ``past`` and ``now``."""
+    db, folder = common_ground.db, common_ground.folder
     found = []
-    for name, moment in (("a", FIRST), ("b", SECOND), ("c", None)):
-        upstream.rotate(write(Dist("stable", {"main": [Pkg(name)]})).folder)
-        flow.set_remote(upstream)
-        assert flow.sync(mirror=True).state == "completed"
-        published = publish(flow, checkpoint=moment is not None)
-        found.append(published)
-        if moment is not None:
-            with db.transaction() as tx:
-                tx.execute(
-                    "update publications set created = %s::timestamptz + interval '0.7 s'"
-                    " where id = %s",
-                    (moment, published.publication.id),
-                )
+    with (
+        crew_of(replace(common_ground.settings, plan_rounds=3), db, common_ground.store) as crew,
+        Upstream(folder) as upstream,
+    ):
+        flow = Flow(db, crew, add_repository(db))
+        for name, moment in (("a", FIRST), ("b", SECOND), ("c", None)):
+            archive = folder / f"archive-{name}"
+            archive.mkdir()
+            write_archive(archive, [Dist("stable", {"main": [Pkg(name)]})])
+            upstream.rotate(archive)
+            flow.set_remote(upstream)
+            assert flow.sync(mirror=True).state == "completed"
+            published = publish(flow, checkpoint=moment is not None)
+            found.append(published)
+            if moment is not None:
+                with db.transaction() as tx:
+                    tx.execute(
+                        "update publications set created = %s::timestamptz + interval '0.7 s'"
+                        " where id = %s",
+                        (moment, published.publication.id),
+                    )
     add_distribution(db, "past", repository=flow.repository["id"], checkpoint=True)
     add_distribution(db, "now", repository=flow.repository["id"])
     return found
 
 
-@pytest.fixture
-def site(made: list[Published], settings: Settings) -> Iterator[Site]:
-    with serving(replace(settings, content_generations=0)) as running:
+@pytest.fixture(scope="module")
+def site(made: list[Published], common_ground: Ground) -> Iterator[Site]:
+    with serving(replace(common_ground.settings, content_generations=0)) as running:
         yield running
 
 
