@@ -225,14 +225,13 @@ def test_a_second_up_with_the_same_data_is_refused(up: Up, folder: Path) -> None
 
 
 def test_an_address_that_is_taken_is_refused_before_anything_starts(new_up: Up) -> None:
-    up = new_up
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        up.launch("--api", f"127.0.0.1:{taken.getsockname()[1]}", "--content", "127.0.0.1:0")
+        new_up.launch("--api", f"127.0.0.1:{taken.getsockname()[1]}", "--content", "127.0.0.1:0")
 
-        assert up.wait() == 2
+        assert new_up.wait() == 2
 
-    assert "cannot be used: Address already in use" in up.said()
-    assert not up.place.postgres.exists()
+    assert "cannot be used: Address already in use" in new_up.said()
+    assert not new_up.place.postgres.exists()
 
 
 def test_a_wrong_secret_key_is_refused_at_start(up: Up) -> None:
@@ -257,13 +256,12 @@ def test_a_lost_secret_key_is_not_silently_made_anew(up: Up) -> None:
 def test_a_database_that_is_named_is_used_instead_of_the_embedded_one(
     new_up: Up, empty_database_url: str
 ) -> None:
-    up = new_up
     environ = {"DEBFLEET_DATABASE_URL": empty_database_url, "DEBFLEET_ADMIN_PASSWORD": "mine"}
 
-    up.start("--workers", "0", environ=environ)
+    new_up.start("--workers", "0", environ=environ)
 
-    assert not up.place.postgres.exists()
-    assert not up.place.admin_password.exists()
+    assert not new_up.place.postgres.exists()
+    assert not new_up.place.admin_password.exists()
 
 
 def test_as_an_ordinary_user_it_does_the_same(folder: Path) -> None:

@@ -102,41 +102,29 @@ def _unpack(
     check: Callable[[], None],
 ) -> None:
     """Fill the receiver with what was promised, or raise."""
-    try:
-        _fill(path, form, wanted, receiver, growing, check)
-    except BaseException as e:
-        growing.end(e)
-        raise
-    growing.end()
-
-
-def _fill(
-    path: Path,
-    form: str,
-    wanted: WantedIndex,
-    receiver: Receiver,
-    growing: _Growing,
-    check: Callable[[], None],
-) -> None:
-    size = _plain_size(wanted)
-    try:
-        with opened(path, form) as packed:
-            # One byte more than promised is enough to know: a bomb is never unpacked.
-            while block := packed.read(min(_BLOCK, size + 1 - receiver.size)):
-                check()
-                receiver.write(block)
-                growing.grew(receiver.size)
-    except UNPACKING_ERRORS as e:
-        raise MalformedFile(f"{form} cannot be unpacked: {e}") from None
-    if receiver.size != size:
-        found = f"more than {size}" if receiver.size > size else receiver.size
-        raise SizeMismatch(f"{form} unpacked", size, found)
-    if receiver.sha256 != bytes.fromhex(wanted.sha256):
-        raise DigestMismatch(f"{form} unpacked", wanted.sha256, receiver.sha256.hex())
+    with growing:
+        size = _plain_size(wanted)
+        try:
+            with opened(path, form) as packed:
+                # One byte more than promised is enough to know: a bomb is never unpacked.
+                while block := packed.read(min(_BLOCK, size + 1 - receiver.size)):
+                    check()
+                    receiver.write(block)
+                    growing.grew(receiver.size)
+        except UNPACKING_ERRORS as e:
+            raise MalformedFile(f"{form} cannot be unpacked: {e}") from None
+        if receiver.size != size:
+            found = f"more than {size}" if receiver.size > size else receiver.size
+            raise SizeMismatch(f"{form} unpacked", size, found)
+        if receiver.sha256 != bytes.fromhex(wanted.sha256):
+            raise DigestMismatch(f"{form} unpacked", wanted.sha256, receiver.sha256.hex())
 
 
 class _Growing:
-    """A file that one thread writes and another reads."""
+    """A file that one thread writes, within the block, and another reads.
+
+    At the block's end it is whole, or the block's error says why not.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -151,8 +139,10 @@ class _Growing:
             self._size = size
             self._changed.notify_all()
 
-    def end(self, error: BaseException | None = None) -> None:
-        """No more will come: it is whole, or the error says why not."""
+    def __enter__(self) -> _Growing:
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         with self._changed:
             self._is_over, self._error = True, error
             self._changed.notify_all()
