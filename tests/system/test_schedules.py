@@ -12,6 +12,7 @@ import pytest
 from archive.build import write_archive
 from archive.model import Dist, Pkg
 from archive.upstream import Upstream
+from debfleet.db.connect import Database, Tx
 from debfleet_cli.client import Api
 from system.fleet import Fleet, add_pair, finished, wait_for
 
@@ -104,9 +105,14 @@ def _due(fleet: Fleet) -> int:
 
 
 def _all(fleet: Fleet, *statements: str) -> None:
-    with psycopg.connect(fleet.database_url) as tx:
+    """In one transaction; again as a whole where a sweeper locks the same rows the other way."""
+
+    def execute(tx: Tx) -> None:
         for statement in statements:
             tx.execute(statement)  # type: ignore[arg-type]  # a test's own text
+
+    with Database(fleet.database_url, size=1, name="tests") as db:
+        db.run(execute)
 
 
 def _unseat(database_url: str, over: threading.Event) -> None:
