@@ -29,7 +29,7 @@ from urllib.parse import quote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from lab import children, connects, free_address, until
+from lab import children, connects, until
 
 import servers
 from archive.build import write_archive
@@ -37,6 +37,7 @@ from archive.keys import SigningKey
 from archive.model import Dist, Pkg
 from archive.upstream import Upstream
 from debfleet.db.migrate import migrate
+from debfleet_cli.ports import free_address
 from system.fleet import Fleet, add_pair, running, synced
 from system.publishing import distribute, get, publish
 

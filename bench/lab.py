@@ -232,13 +232,6 @@ def _peak_of(pid: int) -> int:
     )
 
 
-def free_address() -> str:
-    """A loopback address that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 def connects(address: str) -> bool:
     """Whether something listens there."""
     host, _, port = address.rpartition(":")

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import Unavailable, connects, free_address, until
+from lab import Unavailable, connects, until
+
+from debfleet_cli.ports import free_address
 
 _NGINX = """\
 {modules}

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from debfleet_cli.ports import free_address
 from debfleet_cli.unprivileged import die_with_parent
 
 FOLDER = Path(__file__).parents[1] / "deploy/k8s/components/monitoring"
@@ -103,8 +103,7 @@ def prometheus(
     folder: Path, targets: Sequence[str], rules: Mapping[str, Any] | None = None
 ) -> Iterator[Prometheus]:
     """A Prometheus that scrapes these HOST:PORT and loads our rules."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    address = free_address()
     folder.mkdir()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

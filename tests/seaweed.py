@@ -15,8 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from debfleet_cli.ports import free_port
 from debfleet_cli.unprivileged import die_with_parent
-from servers import free_ports
 
 KEY, SECRET = "debfleet", "a secret for tests"
 REGION = "us-east-1"
@@ -36,7 +36,7 @@ class Seaweed:
     def __init__(self, program: str, folder: Path) -> None:
         self._folder = folder
         self._made = 0
-        ports = free_ports(2 * len(_SERVERS))
+        ports = [free_port() for _ in range(2 * len(_SERVERS))]
         self._ports = dict(zip(_SERVERS, ports, strict=False))
         config = folder / "s3.json"
         keys = [{"accessKey": KEY, "secretKey": SECRET}]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from psycopg import sql
 
 from debfleet.bell import KINDS, queue_name
 from debfleet_cli.embedded import EmbeddedPostgres
+from debfleet_cli.ports import free_port
 from debfleet_cli.unprivileged import die_with_parent
 
 # Lost when the machine fails, which a test's database may be.
@@ -115,7 +115,7 @@ class RabbitNode:
         if script is None:
             raise FileNotFoundError("rabbitmq-server is not installed")
         self._script = script
-        self.port, self._distribution, self._epmd_port = free_ports(3)
+        self.port, self._distribution, self._epmd_port = (free_port() for _ in range(3))
         self._name = f"debfleet-{os.getpid()}-{uuid.uuid4().hex[:6]}@localhost"
         self._node: subprocess.Popen[str] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -261,18 +261,6 @@ def _epmd_path() -> str:
     if named is None:
         raise FileNotFoundError("epmd is not installed")
     return named
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 def delete_queues(broker_url: str) -> None:

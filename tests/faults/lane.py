@@ -26,6 +26,7 @@ from archive.keys import SigningKey
 from archive.model import NEW_YEAR, Archive, Dist, Pkg
 from archive.upstream import Upstream
 from debfleet_cli.client import Access, Api, Body, Refused, Unreachable
+from debfleet_cli.ports import free_address
 from faults import oracle
 from faults.nursery import Nursery
 from faults.wire import Wire
@@ -102,7 +103,7 @@ class Lane:
             "DEBFLEET_SECRET_KEY": key,
             "DEBFLEET_WORK_DIRECTORY": str(self.folder),
         }
-        api, content = _free_address(), _free_address()
+        api, content = free_address(), free_address()
         self.content = f"http://{content}"
         self._add("content", ["content"], {"DEBFLEET_CONTENT_ADDRESS": content})
         origin = {"DEBFLEET_CONTENT_ORIGIN": self.content}
@@ -395,9 +396,3 @@ def _through(url: str, port: int) -> str:
     parts = urlsplit(url)
     login = parts.netloc.rpartition("@")[0]
     return parts._replace(netloc=f"{login}@127.0.0.1:{port}", query="").geturl()
-
-
-def _free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"

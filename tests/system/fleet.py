@@ -24,6 +24,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from debfleet_cli.client import REMOTES, REPOSITORIES, Access, Api, Body, Unreachable, failure_text
+from debfleet_cli.ports import free_address
 from debfleet_cli.unprivileged import die_with_parent
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Fleet:
 
     def start_api(self) -> str:
         """Start the API and wait until it answers; returns its URL."""
-        address = _free_address()
+        address = free_address()
         self._start("api", "api", DEBFLEET_API_ADDRESS=address)
         self.url = f"http://{address}"
         with self.client() as api:
@@ -94,7 +95,7 @@ class Fleet:
 
     def start_content(self) -> str:
         """Start the content service, before the API, and wait until it answers; returns its URL."""
-        address = _free_address()
+        address = free_address()
         self.content_url = f"http://{address}"
         self.environ = {**self.environ, "DEBFLEET_CONTENT_ORIGIN": self.content_url}
         self._start("content", "content", DEBFLEET_CONTENT_ADDRESS=address)
@@ -320,12 +321,6 @@ def stored_digests(store_url: str) -> dict[str, int]:
             assert digest == path.name, f"{path} holds other bytes than its name says"
             found[digest] = len(body)
     return found
-
-
-def _free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _listens(address: str) -> bool:

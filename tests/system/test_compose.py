@@ -7,14 +7,11 @@ as files, and of each address 0.0.0.0:PORT a free port of this machine.
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -24,6 +21,7 @@ import pytest
 
 from archive.upstream import Upstream
 from debfleet_cli.client import Access, Api
+from debfleet_cli.ports import free_port
 from debfleet_cli.unprivileged import die_with_parent
 from deployment import DEPLOY, Image, Object, compose, images
 from system.fleet import Fleet, add_pair, synced, wait_for
@@ -119,7 +117,7 @@ class Composed:
 
     def _placed(self, name: str, value: str, volumes: dict[str, str]) -> str:
         if match := re.fullmatch(r"0\.0\.0\.0:(\d+)", value):
-            port = self.ports.setdefault((name, match[1]), str(_quiet_port()))
+            port = self.ports.setdefault((name, match[1]), str(free_port()))
             return f"127.0.0.1:{port}"
         for inside, outside in volumes.items():
             if value.removeprefix("file://") == inside:
@@ -180,15 +178,6 @@ def test_processes_that_start_before_the_migration_may_wait_for_it(composed: Com
     with process.stdout:
         assert process.wait(30) == 0
     assert first.startswith("waiting: 0001_tasks_and_jobs.sql")
-
-
-def _quiet_port() -> int:
-    """A free port below those that the system gives to connections, which come and go here."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _access(composed: Composed) -> Access:

@@ -13,6 +13,7 @@ import servers
 from archive.proxy import Proxy
 from archive.upstream import Upstream
 from debfleet_cli.client import REMOTES, V3, Api
+from debfleet_cli.ports import free_port
 from system.fleet import PASSWORD, Fleet, add_pair, finished, running, start_sync
 from system.publishing import changed
 from system.small import DIST, write_small
@@ -33,7 +34,7 @@ def test_no_secret_comes_out_anywhere(
     write_small(tmp_path / "archive", packages=1)
     (tmp_path / "store").mkdir()
     url = postgres.database(template_url)
-    metrics = servers.free_ports(1)[0]
+    metrics = free_port()
     environ = {
         "DEBFLEET_LOG_LEVEL": "DEBUG",
         "DEBFLEET_METRICS_ADDRESS": f"127.0.0.1:{metrics}",

@@ -11,7 +11,6 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from debfleet_cli.ensure import Source, default_name, ensure
 from debfleet_cli.flags import UsageError, read_key
 from debfleet_cli.outcome import Outcome, count_lines, outcome_lines
 from debfleet_cli.place import Place, read_secret
+from debfleet_cli.ports import free_address
 from debfleet_cli.progress import open_display
 from debfleet_cli.sync import FAILED, GOOD, INTERRUPTED, start_sync, watch_sync
 from debfleet_cli.unprivileged import die_with_parent
@@ -217,7 +217,7 @@ def _write_upstream(place: Path, key: Path) -> None:
 def _running(folder: Path, console: Console) -> Iterator[Running]:
     """A `debfleet up` on free ports, stopped at the end."""
     place = Place(folder / "data")
-    api, content = (f"127.0.0.1:{port}" for port in _free_ports(2))
+    api, content = free_address(), free_address()
     console.print(f"starting debfleet (its log: {folder / 'up.log'})")
     began = time.monotonic()
     process = _start(folder, place, api, content)
@@ -280,17 +280,6 @@ def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 def _tail(folder: Path) -> str:
     return "\n".join((folder / "up.log").read_text(errors="replace").splitlines()[-20:])
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from debfleet_api.main import ensure_admin
 from debfleet_cli.children import Child, end_all
 from debfleet_cli.embedded import EmbeddedPostgres
 from debfleet_cli.place import Place, add_data_argument, find_place, write_secret
+from debfleet_cli.ports import free_port
 
 _GRACE = 30.0  # seconds that the children have to finish or hand back what they do
 _READY = 90.0  # seconds in which the API and content must answer
@@ -277,10 +278,11 @@ def _free(address: str, flag: str) -> str:
         # As servers do: a connection that lingers from the last run is no one listening.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), int(port)))
+            chosen = int(port) or free_port(host.strip("[]"))
+            probe.bind((host.strip("[]"), chosen))
         except OSError as e:
             raise ConfigError(f"{flag} {address} cannot be used: {e.strerror or e}") from None
-        return f"{host}:{probe.getsockname()[1]}"
+        return f"{host}:{chosen}"
 
 
 def _say(text: str) -> None:
