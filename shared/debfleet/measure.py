@@ -55,6 +55,7 @@ class Metric:
         self.is_written = is_written
         self._buckets = tuple(buckets)
         self._live: Any = None
+        self._children: dict[tuple[tuple[str, str], ...], Any] = {}  # by their labels
         self._making = threading.Lock()
 
     def add(self, amount: float = 1, **labels: str) -> None:
@@ -86,6 +87,13 @@ class Metric:
                 self._child(dict(zip(self.labels, known, strict=True)))
 
     def _child(self, labels: Mapping[str, str]) -> Any:
+        key = tuple(labels.items())
+        child = self._children.get(key)
+        if child is None:  # the library checks and sorts them each time
+            child = self._children[key] = self._find_child(labels)
+        return child
+
+    def _find_child(self, labels: Mapping[str, str]) -> Any:
         live = self._live
         if live is None:
             with self._making:

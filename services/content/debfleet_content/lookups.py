@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from debfleet.db.served import Target, Wanted, find_targets
+from debfleet.db.served import Target, Wanted, find_target, find_targets
 from debfleet_content.database import Reader
 
 _STATEMENTS = 2  # at a time
@@ -40,4 +40,6 @@ class Lookups:
     async def _ask(self) -> list[Target | None]:
         async with self._turns:
             asked, self._waiting, self._next = self._waiting, [], None
+            if len(asked) == 1:
+                return [await self._reader.read(partial(find_target, wanted=asked[0]))]
             return await self._reader.read(partial(find_targets, wanted=asked))

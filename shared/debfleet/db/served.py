@@ -79,16 +79,26 @@ class Grace:
     switches: int  # and at least so many publications back
 
 
+async def find_target(tx: AsyncTx, wanted: Wanted) -> Target | None:
+    """The distribution of a path, and the file that publish wrote there."""
+    parts = wanted.path.split("/")
+    bases = ["/".join(parts[:depth]) for depth in range(1, wanted.deepest_base + 1)]
+    found = await tx.execute(_q["find_distribution"], {"path": wanted.path, "bases": bases})
+    row = await found.fetchone()
+    return None if row is None else _target(row, wanted.path)
+
+
 async def find_targets(tx: AsyncTx, wanted: Sequence[Wanted]) -> list[Target | None]:
     """For each path its distribution, and the file that publish wrote there; in their order."""
     values = {"paths": [w.path for w in wanted], "depths": [w.deepest_base for w in wanted]}
     rows = await (await tx.execute(_q["find_distributions"], values)).fetchall()
-    return [_target(row, one.path) for row, one in zip(rows, wanted, strict=True)]
+    return [
+        None if row["id"] is None else _target(row, one.path)
+        for row, one in zip(rows, wanted, strict=True)
+    ]
 
 
-def _target(row: DictRow, path: str) -> Target | None:
-    if row["id"] is None:
-        return None
+def _target(row: DictRow, path: str) -> Target:
     file = None
     if row["sha256"] is not None:
         file = File(

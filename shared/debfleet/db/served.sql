@@ -12,6 +12,11 @@ select f.* from unnest(%(paths)s::text[], %(depths)s::int[]) with ordinality as 
     select array_to_string((string_to_array(w.path, '/'))[:d], '/') from generate_series(1, w.depth) d)) f on true
  order by w.n
 
+-- name: find_distribution
+-- The same of one path, as most requests come: half the time of the other. No row: it lies below no
+-- base path.
+select * from find_served(%(path)s, %(bases)s::text[])
+
 -- name: find_by_hash_sha256
 -- An index by its digest beside its name, in what is served now or was lately; the newest first.
 with g as ({generations})
