@@ -31,6 +31,9 @@ class Lookups:
         Raises:
             psycopg.OperationalError: Postgres is away.
         """
+        if self._next is None and not self._turns.locked():
+            async with self._turns:
+                return await self._reader.read(partial(find_target, wanted=wanted))
         if self._next is None:
             self._next = asyncio.create_task(self._ask())
         asking, place = self._next, len(self._waiting)
@@ -40,6 +43,4 @@ class Lookups:
     async def _ask(self) -> list[Target | None]:
         async with self._turns:
             asked, self._waiting, self._next = self._waiting, [], None
-            if len(asked) == 1:
-                return [await self._reader.read(partial(find_target, wanted=asked[0]))]
             return await self._reader.read(partial(find_targets, wanted=asked))

@@ -55,9 +55,10 @@ class Senders:
         """
         transport.pause_reading()  # the next request can wait
         try:
-            async with asyncio.timeout(self._least_seconds):
-                while transport.get_write_buffer_size():
-                    await asyncio.sleep(_LOOK_SECONDS)
+            if transport.get_write_buffer_size():
+                async with asyncio.timeout(self._least_seconds):
+                    while transport.get_write_buffer_size():
+                        await asyncio.sleep(_LOOK_SECONDS)
             if transport.is_closing():
                 raise ConnectionResetError("the client has gone")
             transfer = self._begin(transport, file, start, count)

@@ -32,6 +32,9 @@ class Store(Protocol):
     def open(self, sha256: bytes) -> BinaryIO:
         """The bytes of one artifact; ``NotFound`` if it is not here."""
 
+    def open_at_once(self, sha256: bytes) -> BinaryIO | None:
+        """The same without waiting for a disk or a network; None: ask ``open``."""
+
     def size(self, sha256: bytes) -> int | None:
         """Bytes of one artifact, or nothing if it is not here."""
 

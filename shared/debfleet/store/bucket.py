@@ -107,6 +107,10 @@ class BucketStore:
             raise NotFound("artifact", sha256.hex()) from None
         return io.BufferedReader(_RawObject(reader, self._asked), 1 << 20)
 
+    def open_at_once(self, sha256: bytes) -> BinaryIO | None:
+        """See ``Store``."""
+        return None
+
     def size(self, sha256: bytes) -> int | None:
         """See ``Store``."""
         try:
