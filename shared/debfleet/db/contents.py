@@ -7,6 +7,7 @@ descending: two inserts that run at once may differ from ``created`` by their ov
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -321,7 +322,10 @@ class _Query:
         chunks = tx.execute(query).fetchall()
         near = [chunk for chunk in chunks if chunk["bits"] is not None]
         skipped = offset - min((chunk["before"] for chunk in near), default=0)
-        found = islice(merge(*map(_newest_of, near)), skipped, skipped + limit)
+        if len(near) == 1:  # nearly always: no need to look at what is skipped
+            found = islice(_newest_of(near[0], skipped), limit)
+        else:
+            found = islice(merge(*map(_newest_of, near)), skipped, skipped + limit)
         ids = [(-minus_id, list_id) for minus_id, list_id in found]
         given = _piece("ids_given", ids=[id for id, _ in ids], lists=[of for _, of in ids])
         return sum(chunk["n"] for chunk in chunks), given
@@ -399,11 +403,14 @@ class _Query:
         return _piece("held_without", key=key, lists=lists, **at, **without)
 
 
-def _newest_of(chunk: DictRow) -> Iterator[tuple[int, int]]:
+def _newest_of(chunk: DictRow, skipped: int = 0) -> Iterator[tuple[int, int]]:
     """What the bits of a chunk stand for, newest first: minus the id, and the list."""
-    bits, first = chunk["bits"], chunk["chunk"] * len(chunk["bits"])
-    places = range(len(bits) - 1, -1, -1)
-    return ((-(first + place), chunk["list"]) for place in places if bits[place] == "1")
+    bits: str = chunk["bits"]
+    first = chunk["chunk"] * len(bits)
+    # The place that has just so many bits set from there on.
+    end = bisect_left(range(len(bits)), -skipped, key=lambda place: -bits.count("1", place))
+    while (end := bits.rfind("1", 0, end)) >= 0:
+        yield -(first + end), chunk["list"]
 
 
 def _own_list(kind: Kind) -> compose.Composable:

@@ -99,22 +99,21 @@ def package_attributes(stanza: str) -> dict[str, Any]:
     """
     attributes: dict[str, Any] = _NO_ATTRIBUTES.copy()
     custom: dict[str, str] = {}
-    is_plain = stanza.isascii()  # most are, and a text of ASCII is shown as it is
-    for name, value in stanza_fields(stanza).items():
-        if not value:
+    # All at once, which changes no name: most are of ASCII and shown as they are.
+    for name, value in stanza_fields(shown_text(stanza)).items():
+        if (attribute := _AS_WRITTEN.get(name)) is None:
+            attribute = _SPELLED.get(name.lower())
+        if not value or attribute == _NOT_KEPT:
             continue
-        text = value if is_plain else shown_text(value)
-        if (attribute := ATTRIBUTES.get(folded := name.lower())) is not None:
-            attributes[attribute] = text
-        elif folded not in _NOT_KEPT:
-            custom[name] = text
+        if attribute is None:
+            custom[name] = value
+        else:
+            attributes[attribute] = value
     for attribute, allowed in _ALLOWED.items():
-        if attributes[attribute] not in allowed:
+        if (value := attributes[attribute]) is not None and value not in allowed:
             attributes[attribute] = None
-    installed = attributes["installed_size"]
-    attributes["installed_size"] = (
-        int(installed) if installed and _INTEGER.fullmatch(installed) else None
-    )
+    if (installed := attributes["installed_size"]) is not None:
+        attributes["installed_size"] = int(installed) if _INTEGER.fullmatch(installed) else None
     attributes["custom_fields"] = custom
     return attributes
 
@@ -158,7 +157,18 @@ _ALLOWED = {
     "build_essential": {"yes", "no"},
     "multi_arch": {"no", "same", "foreign", "allowed"},
 }
-_NOT_KEPT = {"filename", "md5sum", "size", "sha1", "sha256", "sha512"}
+_NOT_KEPT = ""  # for what is told by other means
+_SPELLED = dict(ATTRIBUTES) | dict.fromkeys(
+    ("filename", "md5sum", "size", "sha1", "sha256", "sha512"), _NOT_KEPT
+)
+# The same by the names as archives write them: so nearly none has to be folded.
+_AS_WRITTEN = {name.title(): attribute for name, attribute in _SPELLED.items()} | {
+    "MD5sum": _NOT_KEPT,
+    "SHA1": _NOT_KEPT,
+    "SHA256": _NOT_KEPT,
+    "SHA512": _NOT_KEPT,
+    "Description-md5": "description_md5",
+}
 _INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 # The columns of a package, each on one line: a value that goes on in the next is not taken.

@@ -76,7 +76,7 @@ def stanza_fields(stanza: str) -> dict[str, str]:
     """
     found = FIELD.findall("\n" + stanza)
     fields = {name: value.rstrip(" \t\n") for name, value in found}
-    if len({name.lower() for name in fields}) == len(found):
+    if len(set(map(str.lower, fields))) == len(found):
         return fields
     fields, seen = {}, set()
     for name, value in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +52,7 @@ _PLAIN: Mapping[Kind, tuple[str, ...]] = {
     Kind.SOURCE_INDEX: ("component", "relative_path"),
     Kind.INSTALLER_FILE_INDEX: ("component", "architecture", "relative_path"),
 }  # fmt: skip
+_LONGEST_KNOWN = 4096  # characters: what is remembered stays below 20 MB
 _PACKAGES = (Kind.PACKAGE, Kind.INSTALLER_PACKAGE)
 _LINKED = {  # by what a link links: its field
     Kind.PACKAGE: "package",
@@ -62,9 +64,7 @@ def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     """A unit with all its fields; ``row`` is one of ``contents.list_units``."""
     shown = _base(ids, kind, row)
     if kind in _PACKAGES:
-        shown |= _file(ids, row)
-        shown |= _attributes(row["stanza"])
-        return shown
+        return {**shown, **_file(ids, row), **_attributes(row["stanza"])}
     if kind == Kind.GENERIC:
         return shown | _file(ids, row)
     if kind in LINKS:
@@ -137,8 +137,13 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     }
 
 
-def _attributes(stanza: str) -> dict[str, Any]:
-    """Of a package."""
+def _attributes(stanza: str) -> Mapping[str, Any]:
+    """Of a package; remembered, since to read a stanza is half of what a long list costs."""
+    return _read(stanza) if len(stanza) <= _LONGEST_KNOWN else _read.__wrapped__(stanza)
+
+
+@lru_cache(maxsize=2048)
+def _read(stanza: str) -> Mapping[str, Any]:
     attributes = package_attributes(stanza)
     digest = metadata_sha256(attributes)
     for name in _NOT_SHOWN:
