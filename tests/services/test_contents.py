@@ -234,7 +234,7 @@ def test_a_filter_within_a_version_gives_what_python_gives(
     where = compose.SQL(condition)  # type: ignore[arg-type]  # from the table above
 
     with big.transaction() as tx:
-        tx.execute("set local statement_timeout = '5s'")
+        tx.execute("set local statement_timeout = '60s'")
         found = contents.list_units(tx, packages(world, 3, where=where), 30, 10)
 
     assert found.count == len(expected)
