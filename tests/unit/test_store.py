@@ -50,6 +50,33 @@ def test_what_was_kept_can_be_read_under_its_digest(store: Store) -> None:
         assert stored.read() == BODY
 
 
+def test_what_the_kernel_knows_is_opened_at_once_and_what_is_not_there_is_nothing(
+    tmp_path: Path,
+) -> None:
+    major, minor = (int(number) for number in os.uname().release.split(".")[:2])
+    if (major, minor) < (5, 12):
+        pytest.skip(
+            "openat2 with RESOLVE_CACHED came with Linux 5.12; without it there is no haste"
+        )
+    store = DirectoryStore(str(tmp_path / "store"))
+    put(store, BODY)
+
+    opened = store.open_at_once(DIGEST)
+
+    assert opened is not None
+    with opened:
+        assert opened.read() == BODY
+        assert not os.get_inheritable(opened.fileno())
+    assert store.open_at_once(bytes(32)) is None
+
+
+def test_a_bucket_opens_nothing_at_once(tmp_path: Path) -> None:
+    store = BucketStore(MemoryStore(), "bucket", str(tmp_path / "work"))
+    put(store, BODY)
+
+    assert store.open_at_once(DIGEST) is None
+
+
 def test_a_stored_file_can_be_read_in_parts(store: Store) -> None:
     sha256 = put(store, BODY)
 
