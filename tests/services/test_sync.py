@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from sync_flow import Flow, add_repository
 
 Write = Callable[..., Archive]
 A, B, C = Pkg("a"), Pkg("b"), Pkg("c", architecture="all")
+AMD64 = "main/binary-amd64"
 
 
 @pytest.fixture(scope="session")
@@ -499,6 +502,34 @@ def test_an_index_that_is_wrong_in_every_form_is_a_digest_mismatch(
     assert done.error.startswith("[PLP0003]")
     assert "main/binary-amd64" in done.error
     assert flow.version() == 0
+
+
+def test_an_xz_that_unpacks_to_another_index_than_the_signed_one_commits_nothing(
+    flow: Flow, write: Write, upstream: Upstream, key: SigningKey
+) -> None:
+    plain = (write(stable(), plain=True).folder / f"dists/stable/{AMD64}/Packages").read_bytes()
+    other = plain.replace(b"package a of", b"package z of")
+    lying = stable(extra={f"{AMD64}/Packages.xz": lzma.compress(other)})
+    upstream.rotate(write(lying, encodings=(), key=key).folder)  # both are in the signed Release
+    flow.set_remote(upstream, gpgkey=key.public)
+
+    done = flow.sync()
+
+    assert len(other) == len(plain)
+    assert other != plain
+    assert (done.state, done.error[:9]) == ("failed", "[PLP0003]")
+    assert done.error.endswith(
+        f"dists/stable/{AMD64}/Packages.xz unpacked: expected SHA-256 "
+        f"{sha256(plain).hexdigest()}, got {sha256(other).hexdigest()}"
+    )
+    assert flow.version() == 0
+    assert sha256(other).hexdigest() not in flow.stored()
+    with flow.db.transaction() as tx:
+        row = tx.execute(
+            "select (select count(*) from packages) as packages,"
+            " (select count(*) from indices) as indices, (select count(*) from offers) as offers"
+        ).fetchone()
+    assert row == {"packages": 0, "indices": 0, "offers": 0}
 
 
 def test_a_wrong_encoding_is_made_up_for_by_another(
