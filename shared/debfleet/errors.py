@@ -104,6 +104,11 @@ def may_pass(error: BaseException | None) -> bool:
     return isinstance(error, ConnectionFailed | TransferTimeout | HostClosed)
 
 
+def is_gone(error: BaseException | None) -> bool:
+    """Did upstream say that it has no such file?"""
+    return isinstance(error, HttpStatusError) and error.status in (404, 410)
+
+
 class StoreError(DebfleetError):
     """The store refused a read or a write (no space, no permission, not reachable)."""
 

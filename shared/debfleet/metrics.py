@@ -186,6 +186,10 @@ VALID_UNTIL = _looked_up(
 )  # fmt: skip
 ARTIFACTS = _looked_up("debfleet_store_artifacts", "Files in the store.")
 ARTIFACT_BYTES = _looked_up("debfleet_store_artifact_bytes", "Their size in bytes.")
+GONE_FILES = _looked_up(
+    "debfleet_gone_files",
+    "Files of repository versions that are not stored, and that no remote has any more.",
+)
 DISK = Metric(
     "gauge", "debfleet_store_disk_bytes",
     "Bytes of the disk that the store is on, where it is a directory: free, and in all.",

@@ -83,6 +83,7 @@ def test_version_0_is_empty(shared_api: ApiClient) -> None:
         "base_version": None,
         "content_summary": {"added": {}, "removed": {}, "present": {}},
         "vuln_report": f"{V3}vuln_report/?repo_versions=prn:core.repositoryversion:{uuid}",
+        "missing_files": 0,
     }
 
 

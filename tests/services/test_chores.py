@@ -270,9 +270,13 @@ def test_repair_finds_fetches_and_names_what_is_lost(worker: Worker, tmp_path: P
     assert set(lost["files"]) == {digests[3].hex(), digests[4].hex()}
     assert lost["reasons"] == ["file_corrupted", "file_missing"]
     assert lost["tasks"] == [task["id"]]
+    assert gone(worker) == {digests[3], digests[4]}
     # What is lost is no longer called stored; of 6 nobody asked.
     artifacts = row(worker, "select array_agg(sha256) as digests from artifacts")["digests"]
     assert {bytes(d) for d in artifacts} == {digests[n] for n in (1, 2, 5, 6)}
+    with worker.db.transaction() as tx:
+        rows.add_artifact(tx, digests[3], len(bodies[3]))
+    assert gone(worker) == {digests[4]}
 
 
 def test_repair_without_checksums_sees_sizes_only(worker: Worker) -> None:
@@ -286,6 +290,12 @@ def test_repair_without_checksums_sees_sizes_only(worker: Worker) -> None:
     task = run_chore(worker, "repair", args)
 
     assert {done for done, _ in task["reports"].values()} == {0}
+
+
+def gone(worker: Worker) -> set[bytes]:
+    """The files that nobody has any more."""
+    with worker.db.transaction() as tx:
+        return {bytes(r["sha256"]) for r in tx.execute("select sha256 from gone_files")}
 
 
 def spoil(worker: Worker, digest: bytes) -> None:

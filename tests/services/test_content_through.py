@@ -18,7 +18,7 @@ from archive.build import write_archive
 from archive.model import Dist, Pkg
 from archive.upstream import Upstream
 from debfleet.config import Settings
-from debfleet.db import fetches
+from debfleet.db import fetches, gone
 from debfleet.db.connect import Database
 from debfleet.store import Store
 from publish_flow import publish
@@ -54,6 +54,14 @@ class World:
         with self.db.transaction() as tx:
             row = fetches.is_stored(tx, self.sha256(name))
         return row and self.store.size(self.sha256(name)) == len(self.bodies[name])
+
+    def missing(self) -> dict[int, int]:
+        """How many files nobody has any more, by the versions that have such files."""
+        repository, latest = self.flow.repository["id"], self.flow.version()
+        versions = [(repository, number) for number in range(latest + 1)]
+        with self.db.transaction() as tx:
+            found = gone.count_in_versions(tx, versions)
+        return {number: count for (_, number), count in found.items()}
 
     def wait_until_stored(self, name: str) -> None:
         until(lambda: self.is_stored(name), f"{name} is not stored")
@@ -228,12 +236,51 @@ def test_another_size_than_promised_is_refused(world: World) -> None:
     assert world.get("big").status == 404
 
 
-def test_what_upstream_does_not_have_any_more_is_not_found(world: World) -> None:
+def test_a_file_that_upstream_has_no_more_is_missing_until_it_is_back(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.upstream.faults.append(faults.status("*small*", 404))
 
-    assert world.get("small").status == 404
+    replies = [world.get("small") for _ in range(2)]
+    missing = world.missing()
     world.upstream.faults.clear()
+    back = world.get("small")
+
+    assert [(reply.status, reply.text) for reply in replies] == [(404, "404: Not Found")] * 2
+    assert missing == {world.flow.version(): 1}
+    said = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert [r.getMessage() for r in said] == ["source.failed", "file.gone"]
+    assert "404" in said[1].reason  # type: ignore[attr-defined]  # of extra
+    assert (back.status, back.body) == (200, world.bodies["small"])
+    world.wait_until_stored("small")
+    assert world.missing() == {}
+
+
+@pytest.mark.parametrize("policy", ["streamed"])
+def test_a_streamed_file_that_is_back_is_missing_no_more(world: World) -> None:
+    world.upstream.faults.append(faults.status("*small*", 410, times=1))
+
+    assert world.get("small").status == 404
+    assert world.missing() == {world.flow.version(): 1}
     assert world.get("small").status == 200
+    until(lambda: world.missing() == {}, "the file is still called missing")
+
+
+def test_a_file_that_one_of_two_remotes_may_still_have_is_not_missing(world: World) -> None:
+    with Upstream(world.upstream.folder) as second:
+        other = Flow(world.db, world.flow.crew, add_repository(world.db))
+        other.set_remote(second, policy="on_demand", max_retries=0)
+        assert other.sync().state == "completed"
+        world.upstream.faults.append(faults.status("*small*", 404))
+        second.faults.append(faults.status("*small*", 503, times=1))
+
+        assert world.get("small").status == 404
+        assert world.missing() == {}
+        with world.db.transaction() as tx:
+            tx.execute("delete from gates")
+        second.faults[:] = [faults.status("*small*", 404)]
+        assert world.get("small").status == 404
+        assert world.missing() == {1: 1}
 
 
 def test_an_upstream_that_is_gone_is_not_found(world: World) -> None:
@@ -243,6 +290,7 @@ def test_an_upstream_that_is_gone_is_not_found(world: World) -> None:
         tx.execute("update remotes set url = %s", (url,))
 
     assert world.get("small").status == 404
+    assert world.missing() == {}
 
 
 def test_a_deleted_remote_leaves_what_was_not_fetched_not_found(world: World) -> None:
@@ -250,6 +298,7 @@ def test_a_deleted_remote_leaves_what_was_not_fetched_not_found(world: World) ->
         tx.execute("delete from remotes")
 
     assert world.get("small").status == 404
+    assert world.missing() == {1: 1}
 
 
 @pytest.mark.parametrize("resumes", [True, False])

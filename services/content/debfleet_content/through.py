@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from debfleet.config import Settings
-from debfleet.db import fetches, repositories, seen_files, slots
+from debfleet.db import fetches, gone, repositories, seen_files, slots
 from debfleet.db.connect import Database, Tx
 from debfleet.db.fetches import Source
 from debfleet.db.served import File
@@ -25,13 +25,14 @@ from debfleet.errors import (
     NotFound,
     SizeMismatch,
     StoreError,
+    is_gone,
 )
 from debfleet.fetch import Wanted, access_of, bring
-from debfleet.model import Remote
 from debfleet.sealed import Sealer
 from debfleet.store import Store
 from debfleet_content.answers import Body, Part, open_stored
 from debfleet_content.arriving import Arriving
+from debfleet_content.traffic import FleetTraffic
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +111,7 @@ class Through:
         renewal: asyncio.Task[None] | None = None
         try:
             unseen = file.unseen_in
-            sources = await self._ask(
-                lambda tx: fetches.list_sources(tx, file.sha256, file.size, unseen)
-            )
+            sources, fetch.was_gone = await self._ask(lambda tx: _look_up(tx, file))
             counting = [s for s in sources if not s.is_alternate] or sources
             is_kept = any(source.policy != "streamed" for source in counting)
             if is_kept and not fetch.is_lost and unseen is None:
@@ -123,6 +122,8 @@ class Through:
                 renewal = asyncio.create_task(self._renew(file.sha256))
             arriving.is_for_readers = not is_kept
             await self._fetch(fetch, sources)
+            if fetch.was_gone:
+                await self._ask(lambda tx: gone.forget(tx, [file.sha256]))
             if unseen is not None:
                 await self._ask(lambda tx: seen_files.see_file(tx, unseen, file.sha256))
             if fetch.receiver.size != file.size:
@@ -138,7 +139,7 @@ class Through:
             raise
         except (DebfleetError, psycopg.Error) as e:
             arriving.failed(e)
-            log.warning("fetch.failed", extra={"path": file.path, "reason": str(e)})
+            log.log(fetch.level, "fetch.failed", extra={"path": file.path, "reason": str(e)})
         finally:
             if self._fetches.get(_key(file)) is fetch:
                 del self._fetches[_key(file)]
@@ -171,6 +172,7 @@ class Through:
             DebfleetError: What the last one failed with; NotFound: there is none.
         """
         error: DebfleetError = NotFound("source of", fetch.file.path)
+        lacking: list[int] = []  # remotes that do not have it
         for source in sources:
             try:
                 await self._fetch_from(fetch, source)
@@ -181,6 +183,8 @@ class Through:
                 await self._refuse(fetch.file, source)
             except DebfleetError as e:
                 error = e
+                if is_gone(e):
+                    lacking.append(source.remote)
             else:
                 fetch.arriving.verified()
                 log.info(
@@ -188,17 +192,37 @@ class Through:
                     extra={"path": fetch.file.path, "size": fetch.file.size},
                 )
                 return
-            log.warning(
+            log.log(
+                fetch.level if is_gone(error) else logging.WARNING,
                 "source.failed",
                 extra={"path": fetch.file.path, "remote": source.remote, "reason": str(error)},
             )
+        if len(lacking) == len(sources):
+            await self._note_gone(fetch, lacking, error)
+        else:
+            fetch.was_gone = False  # who knows: what went wrong is worth a line
         raise error
+
+    async def _note_gone(self, fetch: _Fetch, lacking: list[int], error: DebfleetError) -> None:
+        """Nobody has it: remember that, once, for the versions that hold it."""
+        sha256 = fetch.file.sha256
+        if fetch.was_gone:
+            return
+        try:
+            said = [(sha256, remote) for remote in lacking]
+            news = await self._ask(lambda tx: gone.note(tx, [sha256], said))
+        except psycopg.Error as e:
+            log.warning("file.unnoted", extra={"path": fetch.file.path, "reason": str(e)})
+            return
+        if news:
+            log.warning("file.gone", extra={"path": fetch.file.path, "reason": str(error)})
+            fetch.was_gone = True
 
     async def _fetch_from(self, fetch: _Fetch, source: Source) -> None:
         remote = await self._ask(lambda tx: repositories.get_remote(tx, source.remote))
         access = access_of(remote, self._sealer, self._settings)
         access = replace(access, max_retries=min(access.max_retries, _MOST_RETRIES))
-        traffic = _FleetTraffic(self._db, remote)
+        traffic = FleetTraffic(self._db, remote)
         closed = await self._ask(lambda tx: slots.closed_for(tx, slots.host_of(remote.url)))
         if closed > _LONGEST_CLOSED:
             raise HostClosed(remote.url, closed)
@@ -243,6 +267,12 @@ class Through:
         return await asyncio.to_thread(self._db.run, work)
 
 
+def _look_up(tx: Tx, file: File) -> tuple[list[Source], bool]:
+    """Where a file is offered, and whether everybody has said already that it is gone."""
+    sources = fetches.list_sources(tx, file.sha256, file.size, file.unseen_in)
+    return sources, gone.is_gone(tx, file.sha256)
+
+
 def _key(file: File) -> _Key:
     """What one remote is to show is not what others fetch meanwhile."""
     return file.sha256, file.unseen_in
@@ -256,41 +286,11 @@ class _Fetch:
         self.is_lost = is_lost
         self.is_keeping = False  # verified, and on its way into the store
         self.is_stored = False  # by another process, meanwhile
+        self.was_gone = False  # as everybody said before
         self.receiver = store.receive()
         self.arriving = Arriving(file, self.receiver)
 
-
-class _FleetTraffic:
-    """What the fleet allows: the remote's rate, and hosts that want to be left alone."""
-
-    def __init__(self, db: Database, remote: Remote) -> None:
-        self._db = db
-        self._scope = slots.scope_of(remote.id)
-        self._host = slots.host_of(remote.url)
-        self._rate = remote.rate_limit
-
-    def slots(self) -> int:
-        """One file is all there is."""
-        return 1
-
-    def running(self, requests: int) -> None:
-        """Nobody else could use the slot."""
-
-    def wait_seconds(self, requests: int) -> float:
-        """See ``Traffic``."""
-        closed = self._db.run(lambda tx: slots.closed_for(tx, self._host))
-        rate = self._rate
-        if not rate:
-            return closed
-        self._db.run(lambda tx: slots.set_rate(tx, self._scope, float(rate)))
-        return max(closed, self._db.run(lambda tx: slots.take_turns(tx, self._scope, requests)))
-
-    def close_host(self, seconds: float) -> None:
-        """See ``Traffic``."""
-        self._db.run(lambda tx: slots.close_host(tx, self._host, seconds))
-
-    def progress(self, bytes: int) -> None:
-        """Clients judge that."""
-
-    def check(self) -> None:
-        """There is no lease to lose."""
+    @property
+    def level(self) -> int:
+        """How loudly it is said that nobody has it: once is enough."""
+        return logging.DEBUG if self.was_gone else logging.WARNING

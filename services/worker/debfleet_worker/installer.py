@@ -10,7 +10,7 @@ from debfleet.db import generics, orphans
 from debfleet.db.generics import GenericFile
 from debfleet.db.plans import WantedIndex
 from debfleet.deb.sums import LARGEST_FILE, MD5SUMS, parse_sums
-from debfleet.errors import DigestMismatch, HttpStatusError, SizeMismatch, WeakList
+from debfleet.errors import DigestMismatch, HttpStatusError, SizeMismatch, WeakList, is_gone
 from debfleet.fetch import Access, Wanted, access_of, fetch_one, measure_files
 from debfleet.guards import WEAK_DIGESTS, guard_level
 from debfleet.metrics import GUARDS_MET
@@ -21,7 +21,6 @@ from debfleet_worker.plain import Plain
 from debfleet_worker.worker import Worker
 
 _BLOCK = 1 << 20
-_GONE = (404, 410)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def _learn(
             listed.files.append(file)
             listed.stored.append((file.sha256, size))
     except (DigestMismatch, SizeMismatch, HttpStatusError) as e:
-        if not isinstance(e, HttpStatusError) or e.status in _GONE:
+        if not isinstance(e, HttpStatusError) or is_gone(e):
             raise_if_rotated(worker, job, lease, remote, e)
         raise
     if level != "off":

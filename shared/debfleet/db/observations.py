@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from debfleet import metrics
-from debfleet.db import sql
+from debfleet.db import gone, sql
 from debfleet.db.connect import Tx
 from debfleet.measure import Metric
 from debfleet.model import KINDS
@@ -74,11 +74,17 @@ def look_at_store(tx: Tx) -> Values:
     }
 
 
+def look_at_gone_files(tx: Tx) -> Values:
+    """How many files nobody has any more."""
+    return {metrics.GONE_FILES: {(): gone.count_held(tx)}}
+
+
 LOOKS: tuple[Callable[[Tx], Values], ...] = (
     look_at_queues,
     look_at_repositories,
     look_at_upstream,
     look_at_store,
+    look_at_gone_files,
 )
 
 

@@ -23,6 +23,7 @@ from debfleet.errors import (
     StoreError,
     UnsupportedUrl,
     UpstreamError,
+    is_gone,
 )
 from debfleet.fetch.access import Access, Got, Sample, Traffic, Wanted, access_of
 from debfleet.fetch.allocator import keep_read_buffers
@@ -53,7 +54,6 @@ T = TypeVar("T")
 
 _LARGEST = 1 << 40  # bytes; more is no size
 _SMALL = 64 << 20  # bytes that fetch_small holds of one file at most
-_GONE = (404, 410)
 # Not a matter of one file: the call ends.
 _RAISED = (LeaseLost, StoreError, UnsupportedUrl)
 _THREADS = 32  # at most: names resolved, the beat, files sent to a bucket
@@ -78,7 +78,7 @@ def fetch_small(
                 try:
                     await source.bring(replace(one, limit=min(one.limit, _SMALL)), sink)
                 except HttpStatusError as e:
-                    if e.status not in _GONE:
+                    if not is_gone(e):
                         raise
                     bodies[one.path] = None
                 else:
@@ -302,8 +302,8 @@ class _Counted:
         try:
             await self.source.bring(wanted, sink)
         except DebfleetError as e:
-            is_gone = isinstance(e, HttpStatusError) and e.status in _GONE
-            metrics.UPSTREAM_FILES.add(host=self.host, outcome="missing" if is_gone else "failed")
+            outcome = "missing" if is_gone(e) else "failed"
+            metrics.UPSTREAM_FILES.add(host=self.host, outcome=outcome)
             raise
         metrics.UPSTREAM_FILES.add(host=self.host, outcome="fetched")
 

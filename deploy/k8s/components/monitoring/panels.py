@@ -175,6 +175,8 @@ UPSTREAMS = Board("debfleet-upstreams", "debfleet: upstreams", (
                "{{host}}")),
         lines("Told to wait", "429 and 503: the whole fleet leaves the host alone.", A_SECOND,
               (f"sum by (host) (rate(debfleet_upstream_closings_total{_RATE}))", "{{host}}")),
+        lines("Gone", "Files of versions that are not stored, and that no remote has any more.",
+              NUMBER, ("max(debfleet_gone_files)", "files")),
     )),
     ("How old it is", (
         lines("Upstream's date", "Age of the newest Release file; ten repositories.", SECONDS,

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 from psycopg import sql
 
-from debfleet.db import contents, distributions, repositories
+from debfleet.db import contents, distributions, gone, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.db.upkeep import new_repair
@@ -200,11 +200,18 @@ def _by_href(value: str) -> Condition:
 
 
 def _rendered(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    counts = repositories.list_counts(tx, [(r["repository"], r["number"]) for r in rows])
-    return [_render(r, counts[r["repository"], r["number"]]) for r in rows]
+    places = [(r["repository"], r["number"]) for r in rows]
+    counts = repositories.list_counts(tx, places)
+    missing = gone.count_in_versions(tx, places)
+    return [
+        _render(row, counts[place], missing.get(place, 0))
+        for row, place in zip(rows, places, strict=True)
+    ]
 
 
-def _render(row: Mapping[str, Any], counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _render(
+    row: Mapping[str, Any], counts: Sequence[Mapping[str, Any]], missing: int
+) -> dict[str, Any]:
     path = version_href(row["repository_uuid"], row["number"])
     name = prn(VERSION, row["id"])
     base = row["base_number"]
@@ -223,6 +230,7 @@ def _render(row: Mapping[str, Any], counts: Sequence[Mapping[str, Any]]) -> dict
             "present": _summary(counts, "present", path),
         },
         "vuln_report": f"/pulp/api/v3/vuln_report/?repo_versions={name}",
+        "missing_files": missing,
     }
 
 

@@ -57,6 +57,7 @@ class Version(Shown, title="RepositoryVersionResponse"):
     base_version: Href | None
     content_summary: Summary
     vuln_report: str
+    missing_files: int  # not stored, and no remote has them any more; not of Pulp
 
 
 class HiddenField(Part):

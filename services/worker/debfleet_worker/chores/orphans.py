@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from debfleet.db import jobs, labels, orphans, tasks
+from debfleet.db import gone, jobs, labels, orphans, tasks
 from debfleet.db.connect import Tx
 from debfleet.model import Job, Kind
 from debfleet.reports import CLEANED_ARTIFACTS, CLEANED_CONTENT
@@ -39,6 +39,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
             ids = by_kind.get(kind, [])
             cleanup.delete_units(kind, sorted({id >> 12 for id in ids}), ids)
     cleanup.forget_labels()
+    cleanup.forget_gone()
     cleanup.delete_artifacts()
     cleanup.delete_files()
     worker.store.sweep_temporary(_OLD_TEMPORARY_SECONDS)
@@ -88,6 +89,9 @@ class _Cleanup:
 
     def forget_labels(self) -> None:
         self._batches.run(labels.forget_links)
+
+    def forget_gone(self) -> None:
+        self._batches.run(gone.forget_unnamed)
 
     def delete_artifacts(self) -> None:
         after: int | None = 0

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from debfleet.db import jobs, repairs, repositories, tasks
+from debfleet.db import gone, jobs, repairs, repositories, tasks
 from debfleet.db.connect import Tx
 from debfleet.db.repairs import StoredFile
-from debfleet.errors import DebfleetError, NotFound
+from debfleet.errors import DebfleetError, NotFound, is_gone
 from debfleet.fetch import Wanted, access_of, fetch_files
 from debfleet.model import Job, Tolerance
 from debfleet_worker.lease import Lease
@@ -38,10 +38,18 @@ class _Batch:
     corrupted: list[StoredFile] = field(default_factory=list)
     repaired: set[bytes] = field(default_factory=set)
     reasons: dict[bytes, str] = field(default_factory=dict)  # why a file could not be had again
+    asked: set[tuple[bytes, int]] = field(default_factory=set)  # of which remote, which file
+    lacking: set[tuple[bytes, int]] = field(default_factory=set)  # and it does not have it
 
     @property
     def lost(self) -> list[StoredFile]:
         return [f for f in (*self.missing, *self.corrupted) if f.sha256 not in self.repaired]
+
+    @property
+    def gone(self) -> list[bytes]:
+        """What is lost, and whoever was asked for it does not have it."""
+        unsure = {digest for digest, _ in self.asked - self.lacking}
+        return [f.sha256 for f in self.lost if f.sha256 not in unsure]
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:
@@ -115,6 +123,9 @@ def _fetch(worker: Worker, lease: Lease, repository: int | None, batch: _Batch) 
             digest = one.wanted.sha256
             if digest is None:
                 continue
+            batch.asked.add((digest, remote_id))
+            if is_gone(one.error):
+                batch.lacking.add((digest, remote_id))
             if one.error is None:
                 batch.repaired.add(digest)
             else:
@@ -137,6 +148,8 @@ def _count(tx: Tx, job: Job, batch: _Batch) -> None:
     jobs.hold(tx, job)
     lost = batch.lost
     repairs.drop_artifacts(tx, [f.sha256 for f in lost])
+    gone.note(tx, batch.gone, batch.lacking)
+    gone.forget(tx, sorted(batch.repaired))
     counts = (len(batch.missing), len(batch.corrupted), len(batch.repaired))
     for (code, message), count in zip(_REPORTS.items(), counts, strict=True):
         tasks.add_progress(tx, job.task, code, message, done=count)

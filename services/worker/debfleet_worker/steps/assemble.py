@@ -13,6 +13,7 @@ from debfleet import reports
 from debfleet.db import (
     alternates,
     generics,
+    gone,
     guards,
     jobs,
     plans,
@@ -71,6 +72,7 @@ def _finish(tx: Tx, job: Job) -> list[Ring]:
         without_refused=not keeps_missing,
     )
     generics.note_sizes(tx, job.task)
+    gone.forget_listed(tx, job.task)
     seen_files.settle(tx, job.task, repository, remote.id)
     plans.add_offers(tx, job.task, remote.id)
     guards.see_counts(tx, remote.id, remote.url, taken_by(remote), counts_by_dist)

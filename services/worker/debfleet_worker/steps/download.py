@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Container, Sequence
 from hashlib import sha256
 
-from debfleet.db import guards, jobs, plans, repositories, seen_files, tasks, units
+from debfleet.db import gone, guards, jobs, plans, repositories, seen_files, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.deb.sums import LARGEST_FILE
 from debfleet.errors import (
@@ -21,6 +21,7 @@ from debfleet.errors import (
     HttpStatusError,
     NotFound,
     SizeMismatch,
+    is_gone,
     may_pass,
 )
 from debfleet.fetch import (
@@ -190,7 +191,14 @@ def _finish_without(tx: Tx, job: Job, failed: Sequence[Got]) -> list[Ring]:
     """The remote's guard lets the sync go on: assemble sees to the packages of these files."""
     jobs.hold(tx, job)
     guards.refuse_files(tx, job.task, {g.wanted.sha256 or b"": str(g.error) for g in failed})
+    _note_gone(tx, job, failed)
     return jobs.finish(tx, job)
+
+
+def _note_gone(tx: Tx, job: Job, failed: Sequence[Got]) -> None:
+    """Of what failed, the task's remote does not have these any more."""
+    digests = [g.wanted.sha256 or b"" for g in failed if is_gone(g.error)]
+    gone.note(tx, digests, [(digest, job.task_args["remote"]) for digest in digests])
 
 
 def _raise_unless_let_through(
@@ -241,6 +249,4 @@ def _is_for_good(error: DebfleetError | None) -> bool:
 
 
 def _may_be_rotation(error: DebfleetError | None) -> bool:
-    if isinstance(error, HttpStatusError):
-        return error.status in (404, 410)
-    return isinstance(error, DigestMismatch | SizeMismatch)
+    return is_gone(error) or isinstance(error, DigestMismatch | SizeMismatch)

@@ -25,6 +25,7 @@ from debfleet.errors import (
     NoPackageIndex,
     SizeMismatch,
     UpstreamError,
+    is_gone,
     may_pass,
 )
 from debfleet.fetch import Access, Wanted, access_of, fetch_files, fetch_one, shown_url
@@ -41,7 +42,6 @@ from debfleet_worker.worker import Worker
 log = logging.getLogger(__name__)
 
 _BEST_FIRST = (".xz", ".gz", "")
-_GONE = (404, 410)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _fetch(
                 size = receiver.size
                 receiver.keep(file.sha256)
         except HttpStatusError as e:
-            if e.status not in _GONE:
+            if not is_gone(e):
                 raise
             gone = e
             continue
