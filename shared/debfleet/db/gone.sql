@@ -1,5 +1,5 @@
--- Files that nobody has any more. They are few, and every statement begins with them: none costs more
--- where a version holds more.
+-- Files that nobody has any more. They are few, and every statement begins with them, each looked up
+-- by itself (the offsets are fences): none costs more where a version holds more.
 -- Kinds (debfleet.model.Kind): 1 package, 2 installer package, 3 generic content, 4 to 7 upstream's
 -- own files, 12 source package.
 
@@ -58,11 +58,13 @@ delete from gone_files g
 with gone as materialized (
   select sha256 from gone_files g where not exists (select from artifacts a where a.sha256 = g.sha256)),
 units as materialized (
-  select g.sha256, p.kind::int as kind, p.id from gone g join packages p using (sha256)
-  union all
-  select g.sha256, 3, c.id from gone g join generic_contents c using (sha256)
-  union all
-  select g.sha256, f.kind::int, f.unit from gone g join unit_files f using (sha256))
+  select g.sha256, u.kind, u.id
+    from gone g
+   cross join lateral (select kind::int as kind, id from packages where sha256 = g.sha256
+                       union all
+                       select 3, id from generic_contents where sha256 = g.sha256
+                       union all
+                       select kind::int, unit from unit_files where sha256 = g.sha256 offset 0) u)
 select v.repository, v.number, count(distinct u.sha256) as files
   from units u
   join content_lists l on l.kind = u.kind and l.release_component = 0
@@ -77,11 +79,13 @@ select v.repository, v.number, count(distinct u.sha256) as files
 with gone as materialized (
   select sha256 from gone_files g where not exists (select from artifacts a where a.sha256 = g.sha256)),
 units as materialized (
-  select g.sha256, p.kind::int as kind, p.id from gone g join packages p using (sha256)
-  union all
-  select g.sha256, 3, c.id from gone g join generic_contents c using (sha256)
-  union all
-  select g.sha256, f.kind::int, f.unit from gone g join unit_files f using (sha256))
+  select g.sha256, u.kind, u.id
+    from gone g
+   cross join lateral (select kind::int as kind, id from packages where sha256 = g.sha256
+                       union all
+                       select 3, id from generic_contents where sha256 = g.sha256
+                       union all
+                       select kind::int, unit from unit_files where sha256 = g.sha256 offset 0) u)
 select count(distinct u.sha256) as files
   from units u join content_lists l on l.kind = u.kind and l.release_component = 0
  where exists (select from repository_chunks c
