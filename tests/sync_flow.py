@@ -62,6 +62,7 @@ class Flow:
                 values |= {"distributions": "stable", "policy": "immediate"}
                 values |= {"sync_sources": False, "sync_udebs": False, "sync_installer": False}
                 values |= {"ignore_missing_package_indices": False, "tls_validation": True}
+                values |= {"vanishing": "leave"}
                 row = repositories.add_remote(tx, values | {"max_retries": 0} | fields)
             else:
                 row = repositories.update_remote(tx, self.remote.uuid, fields)

@@ -103,6 +103,7 @@ class Remote:
     headers: list[dict[str, str]] | None
     download_concurrency: int | None
     rate_limit: int | None
+    vanishing: str  # what becomes of files that upstream drops: leave, fetch
     guards: dict[str, str]  # levels by guard, as far as the user set any (debfleet.guards)
 
 

@@ -69,6 +69,7 @@ def test_a_new_remote_answers_with_every_field_of_the_contract(shared_api: ApiCl
         "gpgkey": None,
         "ignore_missing_package_indices": False,
         "excluded_package_metadata_fields": [],
+        "vanishing": "leave",
         **{f"guard_{name}": None for name in GUARDS},
     }
 
@@ -106,6 +107,7 @@ def test_a_new_remote_answers_with_every_field_of_the_contract(shared_api: ApiCl
             },
         ),
         ({"architectures": "a a"}, {"architectures": ["Duplicate architecture token 'a'."]}),
+        ({"vanishing": "never"}, {"vanishing": ['"never" is not a valid choice.']}),
         ({"guard_replay": "never"}, {"guard_replay": ['"never" is not a valid choice.']}),
         ({"guard_shrink": True}, {"guard_shrink": ['"true" is not a valid choice.']}),
         ({"policy": "lazy"}, {"policy": ['"lazy" is not a valid choice.']}),

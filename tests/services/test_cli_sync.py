@@ -227,8 +227,11 @@ def test_what_the_guards_warn_of_is_told(
     assert f"the guards warn: replay (1); why is in {fake.url}{TASK}report/" in out
 
 
-def test_guards_are_fields_of_the_remote(run: Run, fake: FakeApi) -> None:
+def test_guards_and_what_becomes_of_vanishing_files_are_fields_of_the_remote(
+    run: Run, fake: FakeApi
+) -> None:
     asked = ("--guard", "replay=refuse", "--guard", "weak-digests=off", "--guard", "shrink=default")
+    asked += ("--vanishing", "fetch")
 
     assert run(URL, "--distributions", "bookworm", *asked) == 0
 
@@ -236,6 +239,7 @@ def test_guards_are_fields_of_the_remote(run: Run, fake: FakeApi) -> None:
     assert made["guard_replay"] == "refuse"
     assert made["guard_weak_digests"] == "off"
     assert made["guard_shrink"] is None
+    assert made["vanishing"] == "fetch"
 
 
 @pytest.mark.parametrize("guard", ["replay", "replay=never", "relay=off", "=off"])

@@ -7,6 +7,7 @@ of their own, which has the file or not.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -335,6 +336,26 @@ def test_a_remote_that_one_may_not_use_is_not_asked_for_what_ones_own_lists(
 
     assert answer.status == 404
     assert PATHS["secret"] not in stage.hidden_upstream.paths()
+
+
+def test_what_is_about_to_vanish_is_to_be_seen_before(stage: Stage, write: Write) -> None:
+    fields = {"policy": "on_demand", "vanishing": "fetch", "guards": {"shrink": "off"}}
+    stage.mine.set_remote(stage.upstream, **fields)
+    assert stage.mine.sync().state == "completed"
+    stage.store_hidden()
+    new = write(stable([Pkg("own", "2.0")])).folder
+    for name in ("big", "own"):
+        (new / PATHS[name]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(stage.folder / PATHS[name], new / PATHS[name])
+    stage.upstream.rotate(new)
+
+    done = stage.mine.sync(mirror=True)
+
+    assert (done.state, done.error) == ("completed", "")
+    assert stage.asked("big") == [("GET", 206, 4096)]
+    assert [status for _, status, _ in stage.asked("own")] == [200]
+    assert stage.mine.tolerances(done.task) == [("vanished_files", PATHS["secret"])]
+    assert stage.unseen() == {"secret", "own"}  # of own the new one
 
 
 def test_an_immediate_sync_after_one_on_demand_shows_what_it_fetches(stage: Stage) -> None:

@@ -38,6 +38,7 @@ class Source:
     gpgkey: str | None = None  # None: as the remote has it, none for a new one
     guards: tuple[tuple[str, str | None], ...] = ()  # (guard, level); None: its default
     sources: bool | None = None  # None: as the remote has it, not for a new one
+    vanishing: str | None = None  # None: as the remote has it, left for a new one
     also: tuple[tuple[str, bool], ...] = ()  # (sync_udebs, true): what is taken beside packages
 
     def wanted(self) -> Body:
@@ -53,6 +54,8 @@ class Source:
         if self.gpgkey is not None:
             fields["gpgkey"] = self.gpgkey
         fields |= {f"guard_{guard}": level for guard, level in self.guards}
+        if self.vanishing is not None:
+            fields["vanishing"] = self.vanishing
         if self.sources is not None:
             fields["sync_sources"] = self.sources
         fields |= dict(self.also)

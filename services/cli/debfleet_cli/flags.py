@@ -81,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="off, warn, refuse or default for replay, expired, future, renamed, shrink, "
         "weak_digests or missing_files; may be repeated",
     )
+    parser.add_argument(
+        "--vanishing",
+        choices=("leave", "fetch"),
+        help="files that upstream drops and that are not stored: fetch them before they are gone",
+    )
     parser.add_argument("--mirror", action="store_true", help="drop what upstream has no more")
     parser.add_argument("--name", help="of remote and repository; default: <host>-<first dist>")
     parser.add_argument("--update", action="store_true", help="change the remote where it differs")
@@ -124,6 +129,7 @@ def _read_flags(args: argparse.Namespace) -> Request:
         "--installer": args.installer is not None,
         "--gpgkey": args.gpgkey,
         "--guard": args.guard,
+        "--vanishing": args.vanishing,
         "--name": args.name,
         "--update": args.update,
     }
@@ -171,6 +177,7 @@ def _read_source(args: argparse.Namespace) -> Request:
             for field, said in (("sync_udebs", args.udebs), ("sync_installer", args.installer))
             if said is not None
         ),
+        vanishing=args.vanishing,
     )
     return Request(
         source=source,

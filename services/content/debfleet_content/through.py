@@ -125,7 +125,7 @@ class Through:
             if fetch.was_gone:
                 await self._ask(lambda tx: gone.forget(tx, [file.sha256]))
             if unseen is not None:
-                await self._ask(lambda tx: seen_files.see_file(tx, unseen, file.sha256))
+                await self._ask(lambda tx: seen_files.forget_unseen(tx, unseen, [file.sha256]))
             if fetch.receiver.size != file.size:
                 size = fetch.receiver.size
                 await self._ask(lambda tx: fetches.note_size(tx, file.sha256, size))

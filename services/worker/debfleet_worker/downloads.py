@@ -38,11 +38,12 @@ def open_downloads(tx: Tx, settings: Settings, job: Job, remote: Remote) -> list
         most_bytes=settings.chunk_bytes,
         slots=slots,
     )
+    more = {"vanishing": True} if job.args.get("vanishing") else {}
     return [
         # The number of files is for the report's total alone: the rows are what is fetched.
         NewJob(
             "download",
-            {"opener": job.id, "chunk": n, "files": files},
+            {"opener": job.id, "chunk": n, "files": files} | more,
             scope=f"remote:{remote.id}",
         )
         for n, files in chunks.items()

@@ -27,18 +27,22 @@ class Watch:
     remote: Remote
     is_mirror: bool
 
+    def level(self, guard: str) -> str:
+        """How strict a guard is in this sync."""
+        return guard_level(
+            self.remote.guards,
+            guard,
+            has_key=bool(self.remote.gpgkey),
+            is_mirror=self.is_mirror,
+        )
+
     def meet(self, guard: str, file: str, what: str) -> Iterator[Tolerance]:
         """Something that a guard is against.
 
         Raises:
             GuardRefused: The guard refuses.
         """
-        level = guard_level(
-            self.remote.guards,
-            guard,
-            has_key=bool(self.remote.gpgkey),
-            is_mirror=self.is_mirror,
-        )
+        level = self.level(guard)
         if level != "off":
             GUARDS_MET.add(guard=guard, level=level)
         if level == "refuse":

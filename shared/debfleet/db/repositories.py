@@ -23,7 +23,7 @@ REMOTE_COLUMNS = (
     "sync_sources", "sync_udebs", "sync_installer", "gpgkey", "ignore_missing_package_indices",
     "tls_validation", "ca_cert", "client_cert", *SEALED, "proxy_url", "max_retries",
     "total_timeout", "connect_timeout", "sock_connect_timeout", "sock_read_timeout", "headers",
-    "download_concurrency", "rate_limit", "guards",
+    "download_concurrency", "rate_limit", "vanishing", "guards",
 )  # fmt: skip
 """What a user may set of a remote."""
 

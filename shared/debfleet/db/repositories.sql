@@ -6,7 +6,7 @@ SELECT id, uuid, name, url, distributions, components, architectures, policy, sy
        sync_udebs, sync_installer, gpgkey, ignore_missing_package_indices, tls_validation, ca_cert,
        client_cert, client_key, username, password, proxy_url, proxy_username, proxy_password,
        max_retries, total_timeout, connect_timeout, sock_connect_timeout, sock_read_timeout,
-       headers, download_concurrency, rate_limit, guards
+       headers, download_concurrency, rate_limit, vanishing, guards
   FROM remotes WHERE id = %(id)s
 
 -- name: get_repository
@@ -38,7 +38,7 @@ INSERT INTO remotes (
        sync_udebs, sync_installer, gpgkey, ignore_missing_package_indices, tls_validation, ca_cert,
        client_cert, client_key, username, password, proxy_url, proxy_username, proxy_password,
        max_retries, total_timeout, connect_timeout, sock_connect_timeout, sock_read_timeout,
-       headers, download_concurrency, rate_limit, guards)
+       headers, download_concurrency, rate_limit, vanishing, guards)
 VALUES (
        %(name)s, %(labels)s, %(url)s, %(distributions)s, %(components)s, %(architectures)s,
        %(policy)s, %(sync_sources)s, %(sync_udebs)s, %(sync_installer)s, %(gpgkey)s,
@@ -46,7 +46,7 @@ VALUES (
        %(client_key)s, %(username)s, %(password)s, %(proxy_url)s, %(proxy_username)s,
        %(proxy_password)s, %(max_retries)s, %(total_timeout)s, %(connect_timeout)s,
        %(sock_connect_timeout)s, %(sock_read_timeout)s, %(headers)s, %(download_concurrency)s,
-       %(rate_limit)s, %(guards)s)
+       %(rate_limit)s, %(vanishing)s, %(guards)s)
 RETURNING *
 
 -- name: update_remote
@@ -65,7 +65,7 @@ UPDATE remotes SET
        sock_connect_timeout = %(sock_connect_timeout)s,
        sock_read_timeout = %(sock_read_timeout)s, headers = %(headers)s,
        download_concurrency = %(download_concurrency)s, rate_limit = %(rate_limit)s,
-       guards = %(guards)s, updated = clock_timestamp()
+       vanishing = %(vanishing)s, guards = %(guards)s, updated = clock_timestamp()
  WHERE id = %(id)s
 RETURNING *
 

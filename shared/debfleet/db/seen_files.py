@@ -84,9 +84,9 @@ def pass_on(tx: Tx, task: int, repository: int, number: int) -> None:
         tx.execute(_q["pass_on"], {"repository": repository, "number": number, "reach": reach})
 
 
-def see_file(tx: Tx, repository: int, sha256: bytes) -> None:
-    """The repository may have this file from now on."""
-    tx.execute(_q["see_file"], {"repository": repository, "sha256": sha256})
+def forget_unseen(tx: Tx, repository: int, digests: Sequence[bytes]) -> None:
+    """The repository may have these files from now on."""
+    tx.execute(_q["forget_unseen"], {"repository": repository, "digests": list(digests)})
 
 
 def _has_unseen(tx: Tx, repository: int | None = None) -> bool:

@@ -140,6 +140,6 @@ select distinct on (sha256) %(repository)s, sha256, remote from news
  order by sha256
     on conflict do nothing
 
--- name: see_file
--- The repository was given the file itself, or its remote has shown it now.
-delete from unseen_files where repository = %(repository)s and sha256 = %(sha256)s
+-- name: forget_unseen
+-- The repository was given the files themselves, or its remote has shown them now.
+delete from unseen_files where repository = %(repository)s and sha256 = any (%(digests)s::bytea[])

@@ -200,6 +200,23 @@ def retain_versions(tx: Tx, repository: int) -> list[int]:
     return numbers
 
 
+def get_latest(tx: Tx, repository: int) -> int:
+    """The number of the latest version."""
+    latest: int = _lock(tx, repository)["latest"]
+    return latest
+
+
+def list_staying(tx: Tx, repository: int) -> set[int]:
+    """The versions that stay when the next one is made."""
+    keep = _lock(tx, repository)["retain_repo_versions"]
+    at = {"repository": repository}
+    numbers = {row["number"] for row in tx.execute(_Q["list_versions"], at)}
+    if keep is None:
+        return numbers
+    surplus = tx.execute(_Q["list_surplus_versions"], at | {"keep": keep - 1})
+    return numbers - {row["number"] for row in surplus}
+
+
 def list_foreign(tx: Tx, task: int) -> list[Foreign]:
     """What a sync's indices list and it leaves out, for want of a place for its architecture."""
     return [Foreign(**row) for row in tx.execute(_Q["list_foreign"], {"task": task})]

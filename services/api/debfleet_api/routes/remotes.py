@@ -109,6 +109,7 @@ class RemoteBody(Body, title="deb.AptRemote"):
     download_concurrency: Positive = None
     rate_limit: Positive = None
     excluded_package_metadata_fields: NoNames = Field(default_factory=list)
+    vanishing: Annotated[str, choice("leave", "fetch")] = "leave"
     guard_replay: Level = None
     guard_expired: Level = None
     guard_future: Level = None
@@ -199,7 +200,7 @@ _BASE = (
 _OF_DEBIAN = (
     "distributions", "components", "architectures", "sync_sources", "sync_udebs",
     "sync_installer", "gpgkey", "ignore_missing_package_indices",
-    "excluded_package_metadata_fields",
+    "excluded_package_metadata_fields", "vanishing",
 )  # fmt: skip
 
 

@@ -110,6 +110,7 @@ class Remote(BaseRemote, title="deb.AptRemoteResponse"):
     gpgkey: str | None
     ignore_missing_package_indices: bool
     excluded_package_metadata_fields: list[str]
+    vanishing: str
     guard_replay: str | None
     guard_expired: str | None
     guard_future: str | None

@@ -114,7 +114,7 @@ def _finish(
     placed = Placed([], [])
     version = None
     if repository is not None:
-        seen_files.see_file(tx, repository, file.sha256)
+        seen_files.forget_unseen(tx, repository, [file.sha256])
         if kind == Kind.PACKAGE:
             where = (args["distribution"], args["component"])
             placed = placements.place_packages(tx, [added.unit], *where)

@@ -36,8 +36,9 @@ from debfleet.fetch import (
 )
 from debfleet.guards import MISSING_FILES, guard_level
 from debfleet.metrics import GUARDS_MET
-from debfleet.model import Job, Ring, Tolerance
+from debfleet.model import Job, Remote, Ring, Tolerance
 from debfleet.store import Store
+from debfleet_worker import vanishing
 from debfleet_worker.alternates import fetch_elsewhere
 from debfleet_worker.downloads import Tally
 from debfleet_worker.lease import Lease
@@ -82,11 +83,14 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
         # What is tried again, or was not tried at a closed host, is not dealt with.
         tally.add(sum(not may_pass(g.error) for g in failed))
         worker.commit(lambda tx: _keep(tx, job, kept, tally.done, to_see))
-        _raise_unless_let_through(worker, job, lease, failed)
-        worker.commit(lambda tx: _finish_without(tx, job, failed))
+        if vanishing.is_about_them(job):
+            vanishing.wait_for_upstream(worker, job, failed)
+        else:
+            _raise_unless_let_through(worker, job, lease, failed)
+        worker.commit(lambda tx: _finish_without(tx, job, remote, failed))
         log.warning("files.refused", extra={"files": len(failed), "first": str(failed[0].error)})
         return
-    worker.commit(lambda tx: _finish(tx, job, kept, tally.done, to_see))
+    worker.commit(lambda tx: _finish(tx, job, remote, kept, tally.done, to_see))
     log.info("chunk.stored", extra={"files": len(kept), "bytes": sum(size for _, size in kept)})
 
 
@@ -172,6 +176,8 @@ def _keep(
     units.add_artifacts(tx, sorted(set(kept)))
     if seen := [digest for digest, _ in kept if digest in to_see]:
         seen_files.see_files(tx, job.task, seen)
+        if vanishing.is_about_them(job):  # no index lists them any more that could say so later
+            seen_files.forget_unseen(tx, job.task_args["repository"], seen)
     tasks.count_files(tx, job, done)
     return []
 
@@ -179,26 +185,25 @@ def _keep(
 def _finish(
     tx: Tx,
     job: Job,
+    remote: Remote,
     kept: Sequence[tuple[bytes, int]],
     done: int,
     to_see: Container[bytes],
 ) -> list[Ring]:
     _keep(tx, job, kept, done, to_see)
-    return jobs.finish(tx, job)
+    return jobs.finish(tx, job, then=vanishing.last_job(job, remote))
 
 
-def _finish_without(tx: Tx, job: Job, failed: Sequence[Got]) -> list[Ring]:
-    """The remote's guard lets the sync go on: assemble sees to the packages of these files."""
+def _finish_without(tx: Tx, job: Job, remote: Remote, failed: Sequence[Got]) -> list[Ring]:
+    """The sync may go on: where its guard lets it, assemble sees to the packages of these files."""
     jobs.hold(tx, job)
-    guards.refuse_files(tx, job.task, {g.wanted.sha256 or b"": str(g.error) for g in failed})
-    _note_gone(tx, job, failed)
-    return jobs.finish(tx, job)
-
-
-def _note_gone(tx: Tx, job: Job, failed: Sequence[Got]) -> None:
-    """Of what failed, the task's remote does not have these any more."""
-    digests = [g.wanted.sha256 or b"" for g in failed if is_gone(g.error)]
-    gone.note(tx, digests, [(digest, job.task_args["remote"]) for digest in digests])
+    if vanishing.is_about_them(job):
+        vanishing.report_failed(tx, job, failed)
+    else:
+        guards.refuse_files(tx, job.task, {g.wanted.sha256 or b"": str(g.error) for g in failed})
+    lacking = [g.wanted.sha256 or b"" for g in failed if is_gone(g.error)]
+    gone.note(tx, lacking, [(digest, remote.id) for digest in lacking])
+    return jobs.finish(tx, job, then=vanishing.last_job(job, remote))
 
 
 def _raise_unless_let_through(

@@ -31,6 +31,7 @@ from debfleet.errors import (
 from debfleet.fetch import Access, Wanted, access_of, fetch_files, fetch_one, shown_url
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
 from debfleet.reports import INSTALLER_LISTS, PACKAGE_INDICES
+from debfleet_worker import vanishing
 from debfleet_worker.downloads import count_downloads, open_missing
 from debfleet_worker.installer import InstallerList, read_list
 from debfleet_worker.lease import Lease
@@ -56,10 +57,14 @@ class _Stored:
 
 
 def run(worker: Worker, job: Job, lease: Lease) -> None:
-    """Ingest one index, or say that it is missing."""
+    """Ingest one index, or say that it is missing; at the end, see what they list no more."""
+    with worker.db.transaction() as tx:
+        remote = repositories.get_remote(tx, job.task_args["remote"])
+    if vanishing.is_about_them(job):
+        vanishing.run(worker, job, remote, lease)
+        return
     with worker.db.transaction() as tx:
         wanted = plans.get_wanted_index(tx, job.task, job.args["position"])
-        remote = repositories.get_remote(tx, job.task_args["remote"])
     stored = _fetch(worker, job, lease, remote, wanted)
     if stored is None:
         worker.commit(lambda tx: _finish_missing(tx, worker, job, remote, wanted))
@@ -267,7 +272,7 @@ def _finish(
     )
     reach = seen_files.find_reach(tx, job.task)
     opens = open_missing(tx, worker.settings, job, remote, [wanted], reach)
-    return jobs.finish(tx, job, opens)
+    return jobs.finish(tx, job, opens, then=vanishing.last_job(job, remote))
 
 
 def _ingest(tx: Tx, worker: Worker, wanted: WantedIndex, blocks: Iterator[bytes]) -> units.Ingested:
@@ -295,7 +300,7 @@ def _finish_missing(
     siblings = [replace(wanted, position=position) for position in again]
     reach = seen_files.find_reach(tx, job.task)
     opens = open_missing(tx, worker.settings, job, remote, siblings, reach)
-    return jobs.finish(tx, job, opens)
+    return jobs.finish(tx, job, opens, then=vanishing.last_job(job, remote))
 
 
 def _tolerate(tx: Tx, job: Job, reason: str, file: str, details: Sequence[str]) -> None:

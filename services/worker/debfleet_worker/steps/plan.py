@@ -34,6 +34,7 @@ from debfleet.db.seen_files import Reach
 from debfleet.deb import paths
 from debfleet.errors import NoUrl
 from debfleet.model import Job, Kind, Remote, Ring, Tolerance
+from debfleet_worker import vanishing
 from debfleet_worker.autopublish import end_with_version
 from debfleet_worker.downloads import count_downloads, open_missing
 from debfleet_worker.guards import Watch, check_dists
@@ -231,7 +232,7 @@ def _finish(
         "sync.planned",
         extra={"indices": len(wanted), "known": len(known), "round": job.round},
     )
-    return jobs.finish(tx, job, opens)
+    return jobs.finish(tx, job, opens, then=vanishing.last_job(job, remote))
 
 
 def _add_release_units(tx: Tx, job: Job, dists: Sequence[Dist]) -> None:
