@@ -78,8 +78,12 @@ bench: $(STAMP)
 	@$(CLEAN) $(BIN)/python bench/content.py
 
 # Side by side, since most of the time of these tests is waiting; those that compare times follow.
-unit system: $(STAMP)
-	@$(PYTEST) -q -n $(if $(filter system,$@),3,4) tests/$@
+unit: $(STAMP)
+	@$(PYTEST) -q -n 4 tests/$@
+
+# Each file in one process of pytest: its tests may share a fleet.
+system: $(STAMP)
+	@$(PYTEST) -q -n 3 --dist loadfile tests/$@
 
 services: $(STAMP)
 	@$(PYTEST) -q -n 4 -m 'not alone' tests/$@

@@ -246,7 +246,9 @@ def _debfleet(folder: Path, processes: int) -> Iterator[Fleet]:
             (folder / "store").mkdir()
             (folder / "fleet").mkdir()
             environ = {"DEBFLEET_CONTENT_PROCESSES": str(processes)}
-            made = Fleet(url, f"file://{folder}/store", folder / "fleet", environ=environ)
+            made = Fleet(
+                url, f"file://{folder}/store", folder / "fleet", environ=environ, by_exec=True
+            )
             with running(made) as fleet:
                 fleet.start_content()
                 yield fleet.start()

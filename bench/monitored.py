@@ -124,7 +124,7 @@ def main(minutes: float, out: Path) -> None:
         url = servers.PostgresForTests(database.url("postgres")).database()
         migrate(url)
         (folder / "store").mkdir()
-        fleet = Fleet(url, f"file://{folder}/store", folder, environ=_ENVIRON)
+        fleet = Fleet(url, f"file://{folder}/store", folder, environ=_ENVIRON, by_exec=True)
         with ExitStack() as stack:
             stack.enter_context(running(fleet))
             fleet.start_content()

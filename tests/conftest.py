@@ -19,6 +19,7 @@ from debfleet.db.migrate import migrate
 from debfleet.errors import ConfigError
 from debfleet.sealed import Sealer, new_key
 from ground import Ground
+from nursery import close_the_nursery
 from seaweed import KEY, SECRET, Seaweed, weed_program
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ for _name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
 # A shell that runs us in the background has us ignore SIGINT, and so would all that we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Nothing that tests started outlives them."""
+    close_the_nursery()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import servers
 from debfleet.db.migrate import migrate
 from debfleet_cli.embedded import EmbeddedPostgres
 from faults.lane import Lane
-from faults.nursery import Nursery
+from nursery import Nursery
 
 
 @dataclass

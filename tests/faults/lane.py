@@ -28,8 +28,8 @@ from archive.upstream import Upstream
 from debfleet_cli.client import Access, Api, Body, Refused, Unreachable
 from debfleet_cli.ports import free_address
 from faults import oracle
-from faults.nursery import Nursery
 from faults.wire import Wire
+from nursery import Nursery
 
 DIST = "sid"
 PASSWORD = "a password for tests"
@@ -98,7 +98,10 @@ class Lane:
         self.upstream = Upstream(self.folder / "empty")
         self.upstream.__enter__()
         key = base64.b64encode(os.urandom(32)).decode()
-        self._environ = _SETTINGS | {
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(("DEBFLEET_", "PULP_"))}
+        self._environ = {
+            **ours,
+            **_SETTINGS,
             "DEBFLEET_STORE_URL": f"file://{self.folder}/store",
             "DEBFLEET_SECRET_KEY": key,
             "DEBFLEET_WORK_DIRECTORY": str(self.folder),
@@ -307,7 +310,7 @@ class Lane:
     def _start(self, part: Part) -> None:
         log = self.folder / f"{part.name}.log"
         limits = self.limits if part.argv == ["worker"] else {}
-        part.pid = self.nursery.start(part.argv, part.environ, log, limits)
+        part.pid = self.nursery.start(part.argv, part.environ, log, limits=limits).pid
 
     def _await(self, *addresses: str) -> None:
         deadline = time.monotonic() + _PATIENCE

@@ -27,7 +27,8 @@ _WORKER = """
 import json, os, sys, threading, time, signal
 from debfleet.config import Settings
 from debfleet.db import tasks
-from debfleet_worker.main import on_signals, start_worker
+from debfleet_worker.main import start_worker
+from debfleet_worker.process import on_signals
 
 def chore(worker, job, lease):
     print("began", job.id, job.attempt, flush=True)

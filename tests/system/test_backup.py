@@ -19,6 +19,7 @@ from archive.keys import SigningKey
 from archive.model import Dist, Pkg
 from archive.upstream import Upstream
 from debfleet.deb.release import parse_release
+from nursery import the_nursery
 from system.up import Up, one_up
 
 _ROOT = Path(__file__).parents[2]
@@ -103,10 +104,7 @@ def _debfleet(up: Up, *argv: str) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DEBFLEET_", "PULP_"))}
     environ["DEBFLEET_API_URL"] = f"http://{up.address}"
     environ["DEBFLEET_PASSWORD_FILE"] = str(up.place.admin_password)
-    done = subprocess.run(
-        [sys.executable, "-m", "debfleet_cli.main", *argv], env=environ, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    done = the_nursery().run(argv, environ, up.place.folder, timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr + up.logs()
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from archive.build import write_archive
 from archive.model import Dist, Pkg
 from archive.upstream import Upstream
@@ -36,6 +38,7 @@ def assert_used_by_apt(said: str, package: str) -> None:
         assert re.search(rf"apt has {package}, [\d,]+ bytes, verified", said), said
 
 
+@pytest.mark.timeout(600)  # three starts, on a machine that may have much else to do
 def test_the_demo_works_twice_and_with_an_upstream_of_ones_own(tmp_path: Path) -> None:
     first = demo(tmp_path)
     assert "synced: demo is at version 1 now" in first

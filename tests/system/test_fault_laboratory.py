@@ -15,7 +15,7 @@ def test_syncs_under_kills_and_cuts_hold_every_invariant(
 ) -> None:
     folder = servers.short_folder("faults")
     try:
-        tally = break_syncs(seed=2026, lanes=2, runs=6, seconds=60, folder=folder)
+        tally = break_syncs(seed=2026, lanes=2, runs=4, seconds=60, folder=folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from archive.build import write_archive
 from archive.keys import SigningKey
 from archive.model import Dist, Pkg
 from archive.upstream import Upstream
+from nursery import the_nursery
 from system.fleet import PASSWORD, Fleet
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -26,16 +26,13 @@ def command(fleet: Fleet, tmp_path: Path) -> Command:
     """Run `debfleet sync` with these arguments."""
 
     def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).with_name("debfleet"), "sync", *argv],
-            env={
-                "PATH": os.environ["PATH"],
-                "XDG_DATA_HOME": str(tmp_path),
-                "DEBFLEET_API_URL": fleet.url,
-                "DEBFLEET_PASSWORD": PASSWORD,
-            },
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
+        environ = {
+            "PATH": os.environ["PATH"],
+            "XDG_DATA_HOME": str(tmp_path),
+            "DEBFLEET_API_URL": fleet.url,
+            "DEBFLEET_PASSWORD": PASSWORD,
+        }
+        return the_nursery().run(["sync", *argv], environ, tmp_path, timeout=90)
 
     return run
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Protocol
 from uuid import uuid4
 
 import dramatiq
 import psycopg
-from dramatiq.errors import ConnectionClosed
 
 from debfleet.bell import ACTOR, check_broker, open_bell, queue_name
 from debfleet.config import Settings
@@ -35,14 +31,12 @@ from debfleet_worker.chores import CHORES
 from debfleet_worker.heart import Heart
 from debfleet_worker.lease import Keeper, Lease
 from debfleet_worker.listen import NotifyListener, RabbitListener
+from debfleet_worker.process import on_signals, wait_for
 from debfleet_worker.steps import STEPS
 from debfleet_worker.worker import Step, Worker
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_RETRY_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 _HANGS_SECONDS = 60.0
 _BROKER_SECONDS = 30.0  # of silence; its heartbeats come more often
@@ -91,29 +85,6 @@ def _vitals(settings: Settings) -> Vitals:
     return Vitals(limits, {"store": partial(store_looks, settings.store_url)})
 
 
-def on_signals(stop: threading.Event) -> None:
-    """SIGTERM and SIGINT set the event; a second one ends the process as it always did."""
-    # A thread sets it: a handler runs wherever the main thread is, even while that holds the
-    # event's own lock, and would wait for it for ever. And the thread hears of it by a pipe that
-    # the signal itself writes to: the main thread may have gone to sleep for ever just before it
-    # would have run the handler. The pipe stays open as long as the process.
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-
-    def stopping(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-
-    def tell() -> None:
-        while os.read(heard, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
-            pass
-        stop.set()
-
-    threading.Thread(target=tell, name="signals", daemon=True).start()
-    signal.signal(signal.SIGTERM, stopping)
-    signal.signal(signal.SIGINT, stopping)
-
-
 def start_worker(
     settings: Settings,
     queues: Collection[str] | None = None,
@@ -152,21 +123,6 @@ def start_worker(
     )
     crew = Crew(worker, Keeper(worker), steps, chores)
     return _start(crew, kinds, idle_ms, vitals or Vitals({}))
-
-
-def wait_for(look: Callable[[], T], stop: threading.Event) -> T | None:
-    """Call until it succeeds, so that processes may be started in any order.
-
-    Raises:
-        ConfigError: Waiting does not help.
-    """
-    while not stop.is_set():
-        try:
-            return look()
-        except (psycopg.OperationalError, ConnectionClosed) as e:
-            log.warning("start.waiting", extra={"reason": str(e)})
-            stop.wait(_RETRY_SECONDS)
-    return None
 
 
 def _kinds(queues: Collection[str] | None) -> list[str]:

@@ -23,8 +23,8 @@ from debfleet.metrics_port import MetricsPort, begin_metrics, listen
 from debfleet.model import Ring
 from debfleet.vitals import Vitals
 from debfleet_worker.heart import Heart
-from debfleet_worker.main import on_signals, wait_for
 from debfleet_worker.observe import Observer
+from debfleet_worker.process import on_signals, wait_for
 
 log = logging.getLogger(__name__)
 
