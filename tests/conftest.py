@@ -45,7 +45,8 @@ def postgres() -> Iterator[servers.PostgresForTests]:
     """A server to make databases on: the given one, or a private one."""
     given = os.environ.get("DEBFLEET_TEST_DATABASE_URL")
     if given:
-        yield servers.PostgresForTests(given)
+        with servers.PostgresForTests(given) as databases:
+            yield databases
         return
     folder = servers.quick_folder("pg")
     try:
@@ -54,7 +55,8 @@ def postgres() -> Iterator[servers.PostgresForTests]:
         except ConfigError as e:
             _lacking(str(e))
         try:
-            yield servers.PostgresForTests(server.url("postgres"))
+            with servers.PostgresForTests(server.url("postgres")) as databases:
+                yield databases
         finally:
             server.stop()
     finally:

@@ -22,10 +22,20 @@ from debfleet.db.connect import Database
 from debfleet.sealed import new_key
 from debfleet.store import Store
 from debfleet_api.app import create_app
+from debfleet_api.routes.access import users
 from sync_flow import Flow, add_repository, crew_of
 
-# A real hash of the password of these tests, made as cheap as argon2id can be.
-_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+# Makes real hashes, as cheap as argon2id can be; checking one costs what making it did.
+_CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_HASH = _CHEAP.hash(PASSWORD)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """Of users that are made over an API in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(users, "PasswordHasher", lambda: _CHEAP)
+        yield
 
 
 @pytest.fixture
