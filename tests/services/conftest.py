@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from argon2 import PasswordHasher
 
 import servers
-from api_client import PASSWORD, ApiClient
+from api_client import ApiClient, running_api
 from archive.build import write_archive
 from archive.model import Archive, Dist
 from archive.upstream import Upstream
@@ -21,27 +18,13 @@ from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.sealed import new_key
 from debfleet.store import Store
-from debfleet_api.app import create_app
-from debfleet_api.routes.access import users
 from sync_flow import Flow, add_repository, crew_of
-
-# Makes real hashes, as cheap as argon2id can be; checking one costs what making it did.
-_CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-_HASH = _CHEAP.hash(PASSWORD)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _cheap_passwords() -> Iterator[None]:
-    """Of users that are made over an API in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(users, "PasswordHasher", lambda: _CHEAP)
-        yield
 
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[ApiClient]:
     """The API on this test's database, with its admin; nobody hears its bell."""
-    with _running_api(settings) as client:
+    with running_api(settings) as client:
         yield client
 
 
@@ -53,7 +36,7 @@ def shared_api(
     url = postgres.database(template_url)
     folder: Path = tmp_path_factory.mktemp("store")
     settings = Settings(database_url=url, store_url=f"file://{folder}", secret_key=new_key())
-    with _running_api(settings) as client:
+    with running_api(settings) as client:
         yield client
     postgres.drop(url)
 
@@ -83,16 +66,3 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
     empty.mkdir()
     with Upstream(empty) as server:
         yield server
-
-
-@contextmanager
-def _running_api(settings: Settings) -> Iterator[ApiClient]:
-    with psycopg.connect(settings.database_url) as tx:
-        tx.execute("INSERT INTO users (username, password_hash) VALUES ('admin', %s)", (_HASH,))
-    app = create_app(settings)
-    try:
-        yield ApiClient(app)
-    finally:
-        state = app.extensions["debfleet"]
-        state.bell.close()
-        state.db.close()
