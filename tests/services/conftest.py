@@ -21,6 +21,21 @@ from debfleet.store import Store
 from sync_flow import Flow, add_repository, crew_of
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (``--dist loadgroup``) the tests of a file stay together, as do those that need
+    RabbitMQ: what they share is made once, and not by each of the processes that run tests.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("rabbit" if _rings(item) else item.path.stem))
+
+
+def _rings(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function):
+        return False
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return "rabbit" in given or not {"rabbit", "broker_url"}.isdisjoint(item.fixturenames)
+
+
 @pytest.fixture
 def api(settings: Settings) -> Iterator[ApiClient]:
     """The API on this test's database, with its admin; nobody hears its bell."""
