@@ -21,6 +21,7 @@ from debfleet.store import Store
 from sync_flow import Flow, add_repository, crew_of
 
 
+@pytest.hookimpl(tryfirst=True)  # before those who read the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side (``--dist loadgroup``) the tests of a file stay together, as do those that need
     RabbitMQ: what they share is made once, and not by each of the processes that run tests.

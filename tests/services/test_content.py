@@ -721,7 +721,7 @@ def test_a_database_that_is_away_answers_503_and_soon_again(settings: Settings) 
 
 def test_a_store_that_cannot_be_read_answers_503(world: World) -> None:
     name = world.made.listed("stable")["main/binary-amd64/Packages"][0]
-    stored = Path(store_url.removeprefix("file://")) / name[:2] / name
+    stored = Path(world.settings.store_url.removeprefix("file://")) / name[:2] / name
     stored.unlink()
     stored.symlink_to(stored.name)  # a loop: what even root cannot open
 
