@@ -82,7 +82,7 @@ unit system: $(STAMP)
 	@$(PYTEST) -q -n $(if $(filter system,$@),3,4) tests/$@
 
 services: $(STAMP)
-	@$(PYTEST) -q -n 4 --dist loadgroup -m 'not alone' tests/$@
+	@$(PYTEST) -q -n 4 --dist loadfile -m 'not alone' tests/$@
 	@$(PYTEST) -q -m alone tests/$@
 
 # Pulp's own clients against debfleet up, each file of tests with a fleet of its own.

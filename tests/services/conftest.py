@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import servers
 from api_client import ApiClient, running_api
@@ -20,21 +21,27 @@ from debfleet.sealed import new_key
 from debfleet.store import Store
 from sync_flow import Flow, add_repository, crew_of
 
+_TOGETHER = {
+    "test_bell.py": "RabbitMQ",
+    "test_check.py": "RabbitMQ",
+    "test_lease.py": "RabbitMQ",
+    "test_lease_processes.py": "RabbitMQ",
+}
 
-@pytest.hookimpl(tryfirst=True)  # before those who read the mark
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (``--dist loadgroup``) the tests of a file stay together, as do those that need
-    RabbitMQ: what they share is made once, and not by each of the processes that run tests.
+
+class _Companies(LoadFileScheduling):
+    """Tests of a file run in one process, and so do files that need RabbitMQ: what they share is
+    made once. A RabbitMQ node takes nine seconds of CPU to start.
     """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("rabbit" if _rings(item) else item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return _TOGETHER.get(Path(file).name, file)
 
 
-def _rings(item: pytest.Item) -> bool:
-    if not isinstance(item, pytest.Function):
-        return False
-    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return "rabbit" in given or not {"rabbit", "broker_url"}.isdisjoint(item.fixturenames)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For ``--dist loadfile``."""
+    return _Companies(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture
