@@ -108,6 +108,7 @@ fuzz: $(STAMP) $(FUZZ)/.installed
 	  tests/unit/test_fuzz.py tests/services/test_api_fuzz.py
 	@DEBFLEET_TEST_CONTRACT_EXAMPLES=$(or $(CONTRACT),30) $(PYTEST) -q -n 2 --timeout 0 \
 	  tests/services/test_contract.py
+	@DEBFLEET_TEST_MODEL_STEPS=500 $(PYTEST) -q --timeout 0 tests/services/test_version_model.py
 	@cd tests && PYTHONPATH=fuzz/.engine ../$(BIN)/python -m fuzz.run --runs $(or $(RUNS),100000)
 
 $(FUZZ)/.installed: tests/fuzz/requirements.lock $(STAMP)
