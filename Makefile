@@ -86,8 +86,8 @@ system: $(STAMP)
 	@$(PYTEST) -q -n 3 --dist loadfile tests/$@
 
 services: $(STAMP)
-	@$(PYTEST) -q -n 4 -m 'not alone' tests/$@
-	@$(PYTEST) -q -m alone tests/$@
+	@$(PYTEST) -q -n 4 --dist loadfile -m 'not alone' tests/$@
+	@$(PYTEST) -q -m alone $$(grep -l mark.alone tests/$@/*.py)
 
 # Pulp's own clients against debfleet up, each file of tests with a fleet of its own.
 clients: $(STAMP) $(CLIENTS)/.installed
@@ -112,6 +112,7 @@ fuzz: $(STAMP) $(FUZZ)/.installed
 	  tests/unit/test_fuzz.py tests/services/test_api_fuzz.py
 	@DEBFLEET_TEST_CONTRACT_EXAMPLES=$(or $(CONTRACT),30) $(PYTEST) -q -n 2 --timeout 0 \
 	  tests/services/test_contract.py
+	@DEBFLEET_TEST_MODEL_STEPS=500 $(PYTEST) -q --timeout 0 tests/services/test_version_model.py
 	@cd tests && PYTHONPATH=fuzz/.engine ../$(BIN)/python -m fuzz.run --runs $(or $(RUNS),100000)
 
 $(FUZZ)/.installed: tests/fuzz/requirements.lock $(STAMP)

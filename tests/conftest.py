@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,7 +19,7 @@ from debfleet.db.connect import Database
 from debfleet.db.migrate import migrate
 from debfleet.errors import ConfigError
 from debfleet.sealed import Sealer, new_key
-from ground import Ground
+from ground import Ground, new_ground, settings_on
 from nursery import close_the_nursery
 from seaweed import KEY, SECRET, Seaweed, weed_program
 
@@ -51,7 +52,8 @@ def postgres() -> Iterator[servers.PostgresForTests]:
     """A server to make databases on: the given one, or a private one."""
     given = os.environ.get("DEBFLEET_TEST_DATABASE_URL")
     if given:
-        yield servers.PostgresForTests(given)
+        with servers.PostgresForTests(given) as databases:
+            yield databases
         return
     folder = servers.quick_folder("pg")
     try:
@@ -60,7 +62,8 @@ def postgres() -> Iterator[servers.PostgresForTests]:
         except ConfigError as e:
             _lacking(str(e))
         try:
-            yield servers.PostgresForTests(server.url("postgres"))
+            with servers.PostgresForTests(server.url("postgres")) as databases:
+                yield databases
         finally:
             server.stop()
     finally:
@@ -198,7 +201,7 @@ def store(store_url: str) -> Store:
 @pytest.fixture
 def settings(database_url: str, store_url: str, tmp_path: Path) -> Settings:
     """For the Postgres bell; for RabbitMQ ``replace(settings, broker_url=broker_url)``."""
-    return _settings_on(database_url, store_url, tmp_path)
+    return replace(settings_on(database_url, tmp_path), store_url=store_url)
 
 
 @pytest.fixture
@@ -212,15 +215,8 @@ def common_ground(
     postgres: servers.PostgresForTests, template_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ground]:
     """For a world that a module's tests share, since they only look at it."""
-    from debfleet.store import open_store
-
-    folder = tmp_path_factory.mktemp("common")
-    (folder / "store").mkdir()
-    store_url = f"file://{folder}/store"
-    url = postgres.database(template_url)
-    with Database(url, name="tests") as db:
-        yield Ground(_settings_on(url, store_url, folder), db, open_store(store_url), folder)
-    postgres.drop(url)
+    with new_ground(postgres, template_url, tmp_path_factory.mktemp("common")) as ground:
+        yield ground
 
 
 def _lacking(what: str) -> NoReturn:
@@ -228,17 +224,3 @@ def _lacking(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
-
-
-def _settings_on(database_url: str, store_url: str, folder: Path) -> Settings:
-    work = folder / "work"
-    work.mkdir()
-    return Settings(
-        database_url=database_url,
-        store_url=store_url,
-        secret_key=new_key(),
-        admin_password="password",
-        api_address="127.0.0.1:0",
-        content_address="127.0.0.1:0",
-        work_directory=str(work),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import secrets
 import time
@@ -18,7 +19,6 @@ from debfleet.errors import TooManyLogins
 _REMEMBERED_SECONDS = 60.0
 _MOST_REMEMBERED = 1024
 _PATIENCE_SECONDS = 10.0
-_NOBODY = PasswordHasher().hash(secrets.token_urlsafe())  # so that no name is told by time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Passwords:
     ) -> None:
         self._key = secrets.token_bytes(32)
         self._hasher = hasher or PasswordHasher()
+        self._nobody = _of_no_password(self._hasher)
         self._slots = BoundedSemaphore(2)
         self._lock = Lock()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -55,7 +56,7 @@ class Passwords:
             TooManyLogins: Too many hashes wait.
         """
         if user is None:
-            self._verify(_NOBODY, password)
+            self._verify(self._nobody, password)  # so that no name is told by time
             return False
         digest = hmac.digest(self._key, f"{user.id}:{password}".encode(), "sha256")
         if self._is_known(digest, user.password_version):
@@ -64,6 +65,10 @@ class Passwords:
             return False
         self._remember(digest, user.password_version)
         return True
+
+    def hash(self, password: str) -> str:
+        """The hash of a new password."""
+        return self._hasher.hash(password)
 
     def _is_known(self, digest: bytes, version: int) -> bool:
         with self._lock:
@@ -91,3 +96,11 @@ class Passwords:
             return False
         finally:
             self._slots.release()
+
+
+def _of_no_password(hasher: PasswordHasher) -> str:
+    """What hashes of this hasher look like; checking it costs the same, making it nothing."""
+    cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    parts = (secrets.token_bytes(length) for length in (hasher.salt_len, hasher.hash_len))
+    salt, digest = (base64.b64encode(part).decode().rstrip("=") for part in parts)
+    return f"$argon2id$v=19${cost}${salt}${digest}"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from argon2 import PasswordHasher
+from xdist.scheduler import LoadFileScheduling
 
 import servers
-from api_client import PASSWORD, ApiClient
+from api_client import ApiClient, running_api
 from archive.build import write_archive
 from archive.model import Archive, Dist
 from archive.upstream import Upstream
@@ -21,17 +19,35 @@ from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.sealed import new_key
 from debfleet.store import Store
-from debfleet_api.app import create_app
 from sync_flow import Flow, add_repository, crew_of
 
-# A real hash of the password of these tests, made as cheap as argon2id can be.
-_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+_TOGETHER = {
+    "test_bell.py": "RabbitMQ",
+    "test_check.py": "RabbitMQ",
+    "test_lease.py": "RabbitMQ",
+    "test_lease_processes.py": "RabbitMQ",
+}
+
+
+class _Companies(LoadFileScheduling):
+    """Tests of a file run in one process, and so do files that need RabbitMQ: what they share is
+    made once. A RabbitMQ node takes nine seconds of CPU to start.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return _TOGETHER.get(Path(file).name, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For ``--dist loadfile``."""
+    return _Companies(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[ApiClient]:
     """The API on this test's database, with its admin; nobody hears its bell."""
-    with _running_api(settings) as client:
+    with running_api(settings) as client:
         yield client
 
 
@@ -43,7 +59,7 @@ def shared_api(
     url = postgres.database(template_url)
     folder: Path = tmp_path_factory.mktemp("store")
     settings = Settings(database_url=url, store_url=f"file://{folder}", secret_key=new_key())
-    with _running_api(settings) as client:
+    with running_api(settings) as client:
         yield client
     postgres.drop(url)
 
@@ -73,16 +89,3 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
     empty.mkdir()
     with Upstream(empty) as server:
         yield server
-
-
-@contextmanager
-def _running_api(settings: Settings) -> Iterator[ApiClient]:
-    with psycopg.connect(settings.database_url) as tx:
-        tx.execute("INSERT INTO users (username, password_hash) VALUES ('admin', %s)", (_HASH,))
-    app = create_app(settings)
-    try:
-        yield ApiClient(app)
-    finally:
-        state = app.extensions["debfleet"]
-        state.bell.close()
-        state.db.close()

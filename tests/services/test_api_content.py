@@ -10,14 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 import content_rows as rows
-from api_client import PASSWORD, ApiClient
+from api_client import ApiClient, running_api
 from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.identity import UnitIds
 from debfleet.model import Kind
 from debfleet.sealed import new_key
-from debfleet_api.app import create_app
-from debfleet_api.main import ensure_admin
 from servers import PostgresForTests
 
 CONTENT = "/pulp/api/v3/content/deb/"
@@ -78,13 +76,8 @@ def db(postgres: PostgresForTests, template_url: str) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def api(db: Database) -> Iterator[ApiClient]:
     """The API on that database."""
-    settings = Settings(database_url=db.url, secret_key=new_key(), admin_password=PASSWORD)
-    ensure_admin(db, settings)
-    app = create_app(settings)
-    yield ApiClient(app)
-    state = app.extensions["debfleet"]
-    state.bell.close()
-    state.db.close()
+    with running_api(Settings(database_url=db.url, secret_key=new_key())) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

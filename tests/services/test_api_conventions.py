@@ -9,11 +9,10 @@ from dataclasses import replace
 import pytest
 from werkzeug.test import TestResponse
 
-from api_client import NOWHERE, PASSWORD, REPOSITORIES, V3, ApiClient, a_name, refused
+from api_client import NOWHERE, PASSWORD, REPOSITORIES, V3, ApiClient, a_name, opened_api, refused
 from debfleet.config import Settings
 from debfleet.db import users
 from debfleet.db.connect import Database
-from debfleet_api.app import create_app
 from debfleet_api.main import ensure_admin
 
 
@@ -194,9 +193,8 @@ def test_livez_is_empty(shared_api: ApiClient) -> None:
 def away(settings: Settings) -> Iterator[ApiClient]:
     """An API whose database cannot be reached."""
     url = "postgresql://nobody@127.0.0.1:9/none?connect_timeout=1"
-    app = create_app(replace(settings, database_url=url))
-    yield ApiClient(app)
-    app.extensions["debfleet"].db.close()
+    with opened_api(replace(settings, database_url=url)) as client:
+        yield client
 
 
 def test_without_a_database_a_request_is_503_and_the_status_says_so(away: ApiClient) -> None:
@@ -271,9 +269,6 @@ def test_an_object_that_is_not_there_is_told_apart_from_a_path_that_is_not(
 
 
 def _may_enter(settings: Settings, password: str) -> bool:
-    app = create_app(settings)
-    try:
-        answer = app.test_client().get(REPOSITORIES, auth=("admin", password))
+    with opened_api(settings) as client:
+        answer = client.plain.get(REPOSITORIES, auth=("admin", password))
         return answer.status_code == 200
-    finally:
-        app.extensions["debfleet"].db.close()

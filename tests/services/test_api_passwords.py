@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Event, Lock, Semaphore
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 
 from debfleet.db.users import User
 from debfleet.passwords import Passwords
@@ -80,6 +80,23 @@ def test_one_users_password_opens_no_other_user(user: User) -> None:
 
     assert not passwords.is_right(other, "right")
     assert not passwords.is_right(None, "right")
+
+
+def test_a_name_that_nobody_has_costs_what_a_wrong_password_costs() -> None:
+    checked = []
+
+    class Watched(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+            checked.append(str(hash))
+            return super().verify(hash, password)
+
+    passwords = Passwords(hasher=Watched())
+
+    assert not passwords.is_right(None, "right")
+    assert [extract_parameters(one) for one in checked] == [
+        extract_parameters(passwords.hash("right"))
+    ]
+    assert passwords.hashed == 1
 
 
 def test_two_passwords_are_hashed_at_a_time_and_no_more(user: User) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from api_client import V3, ApiClient, made, refused
+from api_client import V3, ApiClient, made, opened_api, refused
 from debfleet.config import Settings
 from debfleet.db import uploads
 from debfleet.db.connect import Database
 from debfleet.store import Store
-from debfleet_api.app import create_app
 from sync_flow import crew_of
 from uploading import ARTIFACTS, UPLOADS, Desk
 
@@ -93,16 +92,14 @@ def test_a_body_beyond_the_limit_is_413_with_the_way_out(
     desk: Desk, settings: Settings, store_url: str
 ) -> None:
     for limits in ({"largest_body_bytes": 5000}, {"largest_file_bytes": 5000}):
-        app = create_app(replace(settings, **limits))
-        small = Desk(ApiClient(app), desk.db, desk.crew)
+        with opened_api(replace(settings, **limits)) as client:
+            small = Desk(client, desk.db, desk.crew)
 
-        answer = refused(small.form(ARTIFACTS, BODY), 413)
+            answer = refused(small.form(ARTIFACTS, BODY), 413)
 
-        assert "5000" in answer["detail"]
-        assert "uploads/" in answer["detail"]
-        assert files(store_url) == set()
-        app.extensions["debfleet"].bell.close()
-        app.extensions["debfleet"].db.close()
+            assert "5000" in answer["detail"]
+            assert "uploads/" in answer["detail"]
+            assert files(store_url) == set()
 
 
 def test_an_upload_in_chunks_becomes_an_artifact(desk: Desk) -> None:

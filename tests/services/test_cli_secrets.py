@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
-from argon2 import PasswordHasher
 
-from api_client import PASSWORD, REMOTES, ApiClient, remote_fields
+from api_client import REMOTES, ApiClient, remote_fields, running_api
 from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.db.installation import check_secret_key
 from debfleet.sealed import Sealer, key_id, new_key
-from debfleet_api.app import create_app
 from debfleet_cli.main import main
 
 Run = Callable[..., int]
@@ -39,14 +36,8 @@ def key_file(settings: Settings, tmp_path: Path) -> Path:
 @pytest.fixture
 def api(settings: Settings, key_file: Path) -> Iterator[ApiClient]:
     """An API that has its key from the file."""
-    hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-    with psycopg.connect(settings.database_url) as tx:
-        tx.execute("insert into users (username, password_hash) values ('admin', %s)", (hashed,))
-    app = create_app(replace(settings, secret_key_file=str(key_file)))
-    yield ApiClient(app)
-    state = app.extensions["debfleet"]
-    state.bell.close()
-    state.db.close()
+    with running_api(replace(settings, secret_key_file=str(key_file))) as client:
+        yield client
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -26,8 +27,10 @@ from debfleet.db import access, processes
 from debfleet.db.access import Holders
 from debfleet.db.connect import Database
 from debfleet.deb.stanza import stanza_fields
-from ground import Ground
+from debfleet.model import Remote
+from ground import Ground, copied_ground
 from publish_flow import Published, publish
+from servers import PostgresForTests
 from serving import Site, add_distribution, point, serving
 from sync_flow import Flow, add_repository, crew_of
 from system.up import until
@@ -44,6 +47,7 @@ class World:
     """A synced repository, published and served at ``debian``."""
 
     flow: Flow
+    settings: Settings
     db: Database
     archive: Archive
     upstream: Upstream
@@ -52,38 +56,71 @@ class World:
     made: Published
 
 
-@pytest.fixture
-def world(ground: Ground) -> Iterator[World]:
-    with _world(ground) as made:
-        yield made
+@dataclass(frozen=True)
+class Made:
+    """What every world of this module begins with, on a ground that is only copied."""
+
+    ground: Ground
+    archive: Archive
+    upstream: Upstream
+    repository: dict[str, Any]
+    remote: Remote
+    distribution: int
+    published: Published
 
 
 @pytest.fixture(scope="module")
-def seen(common_ground: Ground) -> Iterator[World]:
-    """A world for the tests that only look at it."""
-    with _world(common_ground) as made:
-        yield made
-
-
-@contextmanager
-def _world(ground: Ground) -> Iterator[World]:
+def made(common_ground: Ground) -> Iterator[Made]:
+    ground = common_ground
     folder = ground.folder / "archive"
     folder.mkdir()
     archive = write_archive(folder, [Dist("stable", {"main": [A, LIBB, C], "contrib": [E]})])
-    with crew_of(ground.settings, ground.db, ground.store) as crew, Upstream(folder) as upstream:
-        flow = Flow(ground.db, crew, add_repository(ground.db))
-        flow.set_remote(upstream)
-        assert flow.sync().state == "completed"
-        made = publish(flow, simple=True, structured=True)
-        distribution = add_distribution(ground.db, "debian", repository=flow.repository["id"])
-        upstream.clear()
-        with serving(ground.settings) as site:
-            yield World(flow, ground.db, archive, upstream, site, distribution, made)
+    with Upstream(folder) as upstream:
+        with crew_of(ground.settings, ground.db, ground.store) as crew:
+            flow = Flow(ground.db, crew, add_repository(ground.db))
+            remote = flow.set_remote(upstream)
+            assert flow.sync().state == "completed"
+            published = publish(flow, simple=True, structured=True)
+            served = add_distribution(ground.db, "debian", repository=flow.repository["id"])
+        ground.db.close()
+        yield Made(ground, archive, upstream, flow.repository, remote, served, published)
+
+
+@pytest.fixture
+def world(made: Made, postgres: PostgresForTests, tmp_path: Path) -> Iterator[World]:
+    with _world(made, postgres, tmp_path) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="module")
+def seen(
+    made: Made, postgres: PostgresForTests, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A world for the tests that only look at it."""
+    with _world(made, postgres, tmp_path_factory.mktemp("seen")) as copy:
+        yield copy
+
+
+@contextmanager
+def _world(made: Made, postgres: PostgresForTests, folder: Path) -> Iterator[World]:
+    made.upstream.rotate(made.ground.folder / "archive")
+    made.upstream.clear()
+    with (
+        copied_ground(postgres, made.ground, folder) as ground,
+        crew_of(ground.settings, ground.db, ground.store) as crew,
+        serving(ground.settings) as site,
+    ):
+        flow = Flow(ground.db, crew, made.repository)
+        flow.remote = made.remote
+        yield World(
+            flow, ground.settings, ground.db, made.archive, made.upstream, site,
+            made.distribution, made.published,
+        )  # fmt: skip
 
 
 def publish_again(world: World, *packages: Pkg) -> Published:
     """Another upstream state, synced and published."""
-    folder = world.upstream.folder.with_name(f"archive{world.flow.version()}")
+    folder = Path(world.settings.work_directory).with_name(f"archive{world.flow.version()}")
     folder.mkdir()
     write_archive(folder, [Dist("stable", {"main": packages})])
     world.upstream.rotate(folder)
@@ -345,9 +382,7 @@ def test_an_earlier_release_file_is_never_served(world: World) -> None:
     assert world.site.get("debian/dists/default/Release").status == 404
 
 
-def test_old_generations_go_after_their_time_and_their_switches(
-    world: World, settings: Settings
-) -> None:
+def test_old_generations_go_after_their_time_and_their_switches(world: World) -> None:
     path, (digest, _) = next(iter(world.made.listed("stable").items()))
     url = f"debian/dists/stable/{path.rpartition('/')[0]}/by-hash/SHA256/{digest}"
     publish_again(world, replace(A, version="2"))
@@ -355,7 +390,7 @@ def test_old_generations_go_after_their_time_and_their_switches(
 
     for seconds, switches, status in ((0, 0, 404), (0, 1, 404), (0, 2, 200), (3600, 0, 200)):
         changed = replace(
-            settings,
+            world.settings,
             distributed_publication_retention_period=seconds,
             content_generations=switches,
         )
@@ -487,9 +522,9 @@ def test_what_is_no_http_gets_400_and_no_traceback(seen: World) -> None:
 
 
 def test_clients_that_never_end_their_requests_are_closed_and_keep_nobody_waiting(
-    world: World, settings: Settings
+    world: World,
 ) -> None:
-    with serving(settings, idle_seconds=2) as site, ExitStack() as stack:
+    with serving(world.settings, idle_seconds=2) as site, ExitStack() as stack:
         host, _, port = site.address.rpartition(":")
         slow = [
             stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
@@ -515,7 +550,7 @@ def test_the_request_after_a_big_file_is_answered_on_the_same_connection(world: 
     assert bodies == [whole, whole[7:200_007], whole]
 
 
-def test_the_service_stops_while_a_client_does_not_read(world: World, settings: Settings) -> None:
+def test_the_service_stops_while_a_client_does_not_read(world: World) -> None:
     package = Pkg("big", payload_size=24 << 20)  # more than the kernel holds for it
     publish_again(world, package)
     path = "/pulp/content/debian/pool/main/b/big/big_1.0_amd64.deb"
@@ -523,7 +558,7 @@ def test_the_service_stops_while_a_client_does_not_read(world: World, settings: 
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
         client.settimeout(60)
-        with serving(replace(settings, grace_seconds=0)) as site:
+        with serving(replace(world.settings, grace_seconds=0)) as site:
             host, _, port = site.address.rpartition(":")
             client.connect((host, int(port)))
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -684,9 +719,9 @@ def test_a_database_that_is_away_answers_503_and_soon_again(settings: Settings) 
     assert int(reply.headers["retry-after"]) > 0
 
 
-def test_a_store_that_cannot_be_read_answers_503(world: World, store_url: str) -> None:
+def test_a_store_that_cannot_be_read_answers_503(world: World) -> None:
     name = world.made.listed("stable")["main/binary-amd64/Packages"][0]
-    stored = Path(store_url.removeprefix("file://")) / name[:2] / name
+    stored = Path(world.settings.store_url.removeprefix("file://")) / name[:2] / name
     stored.unlink()
     stored.symlink_to(stored.name)  # a loop: what even root cannot open
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,11 @@ from archive.upstream import Upstream
 from debfleet.config import Settings
 from debfleet.db import fetches, gone
 from debfleet.db.connect import Database
+from debfleet.model import Remote
 from debfleet.store import Store
+from ground import Ground, copied_ground
 from publish_flow import publish
+from servers import PostgresForTests
 from serving import Reply, Site, add_distribution, serving
 from sync_flow import Flow, add_repository, crew_of
 from system.up import until
@@ -76,28 +80,58 @@ class World:
         until(is_idle, "a fetch goes on")
 
 
+@dataclass(frozen=True)
+class Made:
+    """What every world of this module begins with, on a ground that is only copied."""
+
+    ground: Ground
+    upstream: Upstream
+    repository: dict[str, Any]
+    remote: Remote
+    bodies: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def made(common_ground: Ground) -> Iterator[Made]:
+    ground = common_ground
+    folder = ground.folder / "archive"
+    folder.mkdir()
+    write_archive(folder, [Dist("stable", {"main": [SMALL, BIG]})])
+    bodies = {name: (folder / path).read_bytes() for name, path in PATHS.items()}
+    with Upstream(folder) as upstream:
+        with crew_of(ground.settings, ground.db, ground.store) as crew:
+            flow = Flow(ground.db, crew, add_repository(ground.db))
+            remote = flow.set_remote(upstream, policy="on_demand", max_retries=3)
+            assert flow.sync().state == "completed"
+            publish(flow)
+            add_distribution(ground.db, "debian", repository=flow.repository["id"])
+        ground.db.close()
+        yield Made(ground, upstream, flow.repository, remote, bodies)
+
+
 @pytest.fixture
 def policy() -> str:
     return "on_demand"
 
 
 @pytest.fixture
-def world(
-    settings: Settings, db: Database, store: Store, tmp_path: Path, policy: str
-) -> Iterator[World]:
-    folder = tmp_path / "archive"
-    folder.mkdir()
-    write_archive(folder, [Dist("stable", {"main": [SMALL, BIG]})])
-    bodies = {name: (folder / path).read_bytes() for name, path in PATHS.items()}
-    with crew_of(settings, db, store) as crew, Upstream(folder) as upstream:
-        flow = Flow(db, crew, add_repository(db))
-        flow.set_remote(upstream, policy=policy, max_retries=3)
-        assert flow.sync().state == "completed"
-        publish(flow)
-        add_distribution(db, "debian", repository=flow.repository["id"])
-        upstream.clear()
-        with serving(settings) as site:
-            yield World(flow, db, upstream, site, settings, store, bodies)
+def world(made: Made, postgres: PostgresForTests, tmp_path: Path, policy: str) -> Iterator[World]:
+    made.upstream.clear()
+    with (
+        copied_ground(postgres, made.ground, tmp_path) as ground,
+        crew_of(ground.settings, ground.db, ground.store) as crew,
+    ):
+        flow = Flow(ground.db, crew, made.repository)
+        flow.remote = made.remote
+        if policy != "on_demand":
+            flow.set_remote(made.upstream, policy=policy)
+            assert flow.sync().state == "completed"
+            made.upstream.clear()
+        with serving(ground.settings) as site:
+            yield World(
+                flow, ground.db, made.upstream, site, ground.settings, ground.store, made.bodies
+            )
+        made.upstream.faults.clear()
 
 
 def ask_all(sites: list[Site], name: str, count: int) -> list[bytes]:
@@ -345,12 +379,12 @@ def test_a_stored_file_that_is_lost_is_fetched_again(world: World) -> None:
     world.wait_until_stored("small")
 
 
-def test_a_truncated_stored_file_is_fetched_again(world: World, store_url: str) -> None:
+def test_a_truncated_stored_file_is_fetched_again(world: World) -> None:
     world.get("small")
     world.wait_until_stored("small")
     world.wait_until_idle()
     name = world.sha256("small").hex()
-    stored = Path(store_url.removeprefix("file://")) / name[:2] / name
+    stored = Path(world.settings.store_url.removeprefix("file://")) / name[:2] / name
     stored.write_bytes(stored.read_bytes()[:-1])
 
     assert world.get("small").body == world.bodies["small"]
@@ -364,10 +398,10 @@ def test_a_file_that_cleanup_deleted_before_its_row_gets_no_row(world: World) ->
     assert not world.is_stored("small")
 
 
-def test_the_service_stops_in_the_middle_of_a_fetch(world: World, settings: Settings) -> None:
+def test_the_service_stops_in_the_middle_of_a_fetch(world: World) -> None:
     go_on = threading.Event()
     world.upstream.faults.append(faults.stall("*big*", 500_000, go_on))
-    with serving(replace(settings, grace_seconds=0)) as other:
+    with serving(replace(world.settings, grace_seconds=0)) as other:
         host, _, port = other.address.partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
         connection.request("GET", f"/pulp/content/debian/{PATHS['big']}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
+import lease_worker
 from coordination import Sweeping, ask, rows, task_row, wait_for, wait_until
 from debfleet.bell import NotifyBell, open_bell
 from debfleet.config import Settings
@@ -22,31 +21,45 @@ from debfleet.errors import ConfigError
 from debfleet.sealed import Sealer, new_key
 from debfleet_worker.main import start_worker
 
-# A worker whose chore works for as long as the row of its resource says, and then completes.
-_WORKER = """
-import json, os, sys, threading, time, signal
-from debfleet.config import Settings
-from debfleet.db import tasks
-from debfleet_worker.main import start_worker
-from debfleet_worker.process import on_signals
+# A fork of a process that has imported all starts in milliseconds.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["lease_worker"])
 
-def chore(worker, job, lease):
-    print("began", job.id, job.attempt, flush=True)
-    until = time.monotonic() + (60 if job.attempt == 1 else 0)
-    while time.monotonic() < until:
-        lease.check()
-        lease.progress()
-        time.sleep(0.02)
-    worker.commit(lambda tx: tasks.complete(tx, job, result=os.getpid()))
 
-stop = threading.Event()
-on_signals(stop)
-settings = Settings(**json.loads(sys.argv[1]))
-running = start_worker(settings, ["chore"], stop=stop, chores={"modify": chore}, idle_ms=100)
-print("ready", flush=True)
-stop.wait()
-running.stop()
-"""
+class Process:
+    """A worker, and what it says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._said, theirs = _FORKS.Pipe(duplex=False)
+        self._process = _FORKS.Process(target=lease_worker.work, args=(settings, theirs))
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def wait_for(self, word: str) -> None:
+        """Until it says so."""
+        while self._said.poll(60):
+            if self._said.recv() == word:  # EOFError: it ended before
+                return
+        raise AssertionError(f"it did not say {word}")
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def status(self, seconds: float) -> int | None:
+        """How it ended; None: it goes on."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._said.close()
 
 
 class Processes:
@@ -54,34 +67,18 @@ class Processes:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Process] = []
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> Process:
         """One more, ready to take jobs."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER, json.dumps(asdict(self.settings))],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        process = Process(self.settings)
         self.started.append(process)
-        read_until(process, "ready")
+        process.wait_for("ready")
         return process
 
     def stop(self) -> None:
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-
-
-def read_until(process: subprocess.Popen[str], word: str) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(word):
-            return line
-    raise AssertionError(f"it ended with {process.wait()} before it said {word}")
+            process.end()
 
 
 @pytest.fixture(params=["notify", "rabbit"])
@@ -103,10 +100,10 @@ def ask_and_ring(db: Database, settings: Settings) -> int:
 def test_a_job_of_a_killed_worker_is_done_by_another(processes: Processes, db: Database) -> None:
     first = processes.start()
     task = ask_and_ring(db, processes.settings)
-    read_until(first, "began")
+    first.wait_for("began")
     second = processes.start()
 
-    first.kill()
+    first.signal(signal.SIGKILL)
 
     with Sweeping(processes.settings):
         row = wait_until(db, task, "completed", seconds=20)
@@ -119,18 +116,18 @@ def test_a_frozen_worker_that_wakes_up_can_change_nothing(
 ) -> None:
     first = processes.start()
     task = ask_and_ring(db, processes.settings)
-    read_until(first, "began")
+    first.wait_for("began")
     second = processes.start()
 
-    os.kill(first.pid, signal.SIGSTOP)
+    first.signal(signal.SIGSTOP)
     with Sweeping(processes.settings):
         row = wait_until(db, task, "completed", seconds=20)
-    os.kill(first.pid, signal.SIGCONT)
+    first.signal(signal.SIGCONT)
 
     # It notices, drops the job, and takes others.
     another = ask_and_ring(db, processes.settings)
-    second.terminate()
-    assert second.wait(20) == 0
+    second.signal(signal.SIGTERM)
+    assert second.status(20) == 0
     with Sweeping(processes.settings):
         wait_until(db, another, "running", "completed", seconds=60)
     assert row["result"] == second.pid
@@ -142,14 +139,14 @@ def test_sigterm_hands_the_job_back_and_ends_with_status_0(
 ) -> None:
     first = processes.start()
     task = ask_and_ring(db, processes.settings)
-    read_until(first, "began")
+    first.wait_for("began")
     second = processes.start()
 
-    first.send_signal(signal.SIGTERM)
+    first.signal(signal.SIGTERM)
 
     # No sweep runs here: the worker that stops rings itself.
     row = wait_until(db, task, "completed", seconds=20)
-    assert first.wait(20) == 0
+    assert first.status(20) == 0
     assert row["result"] == second.pid
     [ended] = rows(db, "select count(*) n from processes where ended is not null")
     assert ended["n"] == 1
@@ -159,9 +156,9 @@ def test_an_idle_worker_ends_at_sigint(processes: Processes, db: Database) -> No
     process = processes.start()
     wait_for(lambda: rows(db, "select 1 from processes where kind = 'worker'"))
 
-    process.send_signal(signal.SIGINT)
+    process.signal(signal.SIGINT)
 
-    assert process.wait(60) == 0
+    assert process.status(60) == 0
 
 
 def test_work_goes_on_when_postgres_cut_every_connection(settings: Settings, db: Database) -> None:
@@ -169,7 +166,7 @@ def test_work_goes_on_when_postgres_cut_every_connection(settings: Settings, db:
     try:
         worker = processes.start()
         task = ask_and_ring(db, settings)
-        read_until(worker, "began")
+        worker.wait_for("began")
         bell = NotifyBell(settings.database_url)
         assert bell.ring_now([])
 

@@ -1,4 +1,4 @@
-"""With 65,000 packages: memory does not follow the size of an index, time follows what is new."""
+"""With many packages: memory does not follow the size of an index, time follows what is new."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from publish_flow import Published, ask_publish, read_publication, run_task, unp
 from sync_flow import Flow, add_repository, crew_of
 from version_rows import STANZA_KEY, Want, add_task, many, numbered, want
 
-COUNT = 65_000
-MEMORY_KIB = 48 << 10  # an index of these packages has 64 MB
+COUNT = 35_000
+MEMORY_KIB = 48 << 10  # 29 MiB are needed; an index of these packages, held whole, is 34 MB more
 
 
 @pytest.fixture

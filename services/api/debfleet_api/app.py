@@ -76,14 +76,28 @@ def create_app(settings: Settings) -> Flask:
     Raises:
         ConfigError: A setting is missing or bad.
     """
+    state = open_state(settings, Passwords())
+    app = wired_app()
+    app.extensions["debfleet"] = state
+    return app
+
+
+def open_state(settings: Settings, passwords: Passwords) -> Api:
+    """What the requests of one process work with.
+
+    Raises:
+        ConfigError: A setting is missing or bad.
+    """
     settings.need("database_url", "secret_key")
     # A request waits less long than a client does: 503 and a hint are better than silence.
     db = Database(settings.database_url, size=settings.api_threads, name="debfleet-api", patience=5)
     db.open()
+    return Api(settings, db, sealer_of(settings), open_bell(settings), passwords)
+
+
+def wired_app() -> Flask:
+    """All but the state, which is another in each process."""
     app = routed_app()
-    app.extensions["debfleet"] = Api(
-        settings, db, sealer_of(settings), open_bell(settings), Passwords()
-    )
     add_conventions(app)
     app.before_request(authenticate)
     add_limits(app)

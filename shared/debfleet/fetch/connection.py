@@ -11,6 +11,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from urllib import request as environment
 from urllib.parse import quote
 
@@ -205,9 +206,15 @@ def _redirected(here: URL, location: str | None) -> URL:
 
 def _plain_headers(access: Access) -> dict[str, str]:
     """What every host is told."""
-    agents = [f"debfleet/{importlib.metadata.version('debfleet')}"]
+    agents = [_own_agent()]
     agents += [value for name, value in access.headers if name.lower() == "user-agent"]
     return {"User-Agent": " ".join(agents), "Accept-Encoding": "identity"}
+
+
+@cache
+def _own_agent() -> str:
+    # Looked up in files, which takes milliseconds.
+    return f"debfleet/{importlib.metadata.version('debfleet')}"
 
 
 def _own_headers(access: Access, base: URL) -> dict[str, str]:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from argon2 import PasswordHasher
 from flask import Blueprint, Response
 from psycopg import sql
 from pydantic import BeforeValidator
@@ -82,7 +81,7 @@ def add_user() -> Response:
     """201 with a new user, who may do nothing yet."""
     body = read_body(UserBody, read_only=_READ_ONLY)
     # Without a password: one that nobody knows.
-    hashed = _hash(body.password or secrets.token_urlsafe(32))
+    hashed = api().passwords.hash(body.password or secrets.token_urlsafe(32))
     with api().db.transaction() as tx:
         values = {**dict(body), "password_hash": hashed}
         row = access.add_user_row(tx, values)
@@ -154,7 +153,7 @@ def _listing() -> Listing:
 
 def _update(key: str, given: Mapping[str, Any], *, has_password: bool) -> Response:
     password = given.get("password")
-    hashed = _hash(password or secrets.token_urlsafe(32)) if has_password else None
+    hashed = api().passwords.hash(password or secrets.token_urlsafe(32)) if has_password else None
     with api().db.transaction() as tx:
         row = user_row(tx, key)
         is_active = given.get("is_active", row["is_active"])
@@ -164,10 +163,6 @@ def _update(key: str, given: Mapping[str, Any], *, has_password: bool) -> Respon
         changed = access.update_user_row(tx, row["id"], values)
         assert changed is not None
         return answer(_render(tx, [changed])[0])
-
-
-def _hash(password: str) -> str:
-    return PasswordHasher().hash(password)
 
 
 def _render(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
