@@ -171,7 +171,7 @@ MUTANTS = (
     Mutant(
         "V10", "what is stored is not fetched again",
         "services/worker/debfleet_worker/steps/download.py",
-        "if file.sha256 is None or file.sha256 in missing or", "if True or",
+        "            file.sha256 is None\n            or file.sha256 in to_see", "            True",
         "tests/services/test_sync.py tests/services/test_sync_counts.py",
     ),
 )  # fmt: skip
