@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -29,7 +30,7 @@ from debfleet_cli.client import Access, Api, Body, Refused, Unreachable
 from debfleet_cli.ports import free_address
 from faults import oracle
 from faults.wire import Wire
-from nursery import Nursery
+from nursery import Nursery, Process
 
 DIST = "sid"
 PASSWORD = "a password for tests"
@@ -62,8 +63,13 @@ class Part:
     argv: list[str]
     environ: dict[str, str]
     wires: dict[str, Wire]  # by what lies at the other end: postgres, rabbitmq
-    pid: int = 0
+    process: Process | None = None
     deaths: int = 0
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
 
 @dataclass
@@ -142,6 +148,7 @@ class Lane:
         part = self.parts[name]
         with suppress(ProcessLookupError):
             os.killpg(part.pid, signal.SIGKILL)
+        self._await_end(part)  # who comes next needs its port
         part.deaths += 1
         self._start(part)
 
@@ -153,14 +160,10 @@ class Lane:
 
     def end(self, name: str, number: int = signal.SIGTERM) -> None:
         """SIGTERM or SIGKILL, and wait for the end; none is started in its place."""
-        pid = self.parts[name].pid
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-            deadline = time.monotonic() + _PATIENCE
-            while time.monotonic() < deadline:
-                os.kill(pid, 0)  # raises when it is gone
-                time.sleep(0.02)
-            raise oracle.Broken("V6", f"{name} does not end")
+        part = self.parts[name]
+        assert part.process is not None
+        part.process.send_signal(number)
+        self._await_end(part)
 
     def start(self, name: str) -> None:
         """Start what was ended."""
@@ -310,7 +313,14 @@ class Lane:
     def _start(self, part: Part) -> None:
         log = self.folder / f"{part.name}.log"
         limits = self.limits if part.argv == ["worker"] else {}
-        part.pid = self.nursery.start(part.argv, part.environ, log, limits=limits).pid
+        part.process = self.nursery.start(part.argv, part.environ, log, limits=limits)
+
+    def _await_end(self, part: Part) -> None:
+        assert part.process is not None
+        try:
+            part.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise oracle.Broken("V6", f"{part.name} does not end") from None
 
     def _await(self, *addresses: str) -> None:
         deadline = time.monotonic() + _PATIENCE
