@@ -404,7 +404,9 @@ class _Query:
 
 
 def _newest_of(chunk: DictRow, skipped: int = 0) -> Iterator[tuple[int, int]]:
-    """What the bits of a chunk stand for, newest first: minus the id, and the list."""
+    """What the bits of a chunk stand for, newest first, but for the first ``skipped``: minus the
+    id, and the list.
+    """
     bits: str = chunk["bits"]
     first = chunk["chunk"] * len(bits)
     # The place that has just so many bits set from there on.

@@ -8,6 +8,7 @@ a sync finds it listed again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import LiteralString
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
@@ -61,12 +62,16 @@ def count_in_versions(tx: Tx, versions: Sequence[tuple[int, int]]) -> dict[tuple
         "repositories": [repository for repository, _ in versions],
         "numbers": [number for _, number in versions],
     }
-    rows = tx.execute(_q["count_in_versions"], values)
+    rows = tx.execute(_with_units("count_in_versions"), values)
     return {(row["repository"], row["number"]): row["files"] for row in rows}
 
 
 def count_held(tx: Tx) -> int:
     """How many files that some version holds are gone."""
-    row = tx.execute(_q["count_held"]).fetchone()
+    row = tx.execute(_with_units("count_held")).fetchone()
     assert row is not None
     return int(row["files"])
+
+
+def _with_units(name: str) -> LiteralString:
+    return _q[name].replace("{with_units}", _q["with_units"])

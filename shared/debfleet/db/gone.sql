@@ -53,8 +53,8 @@ delete from gone_files g
    and not exists (select from generic_contents c where c.sha256 = g.sha256)
    and not exists (select from unit_files f where f.sha256 = g.sha256)
 
--- name: count_in_versions
--- How many files of each of some versions, given as two lists of the same length, are gone; no row: none.
+-- name: with_units
+-- The units of the files that are gone.
 with gone as materialized (
   select sha256 from gone_files g where not exists (select from artifacts a where a.sha256 = g.sha256)),
 units as materialized (
@@ -65,6 +65,10 @@ units as materialized (
                        select 3, id from generic_contents where sha256 = g.sha256
                        union all
                        select kind::int, unit from unit_files where sha256 = g.sha256 offset 0) u)
+
+-- name: count_in_versions
+-- How many files of each of some versions, given as two lists of the same length, are gone; no row: none.
+{with_units}
 select v.repository, v.number, count(distinct u.sha256) as files
   from units u
   join content_lists l on l.kind = u.kind and l.release_component = 0
@@ -76,16 +80,7 @@ select v.repository, v.number, count(distinct u.sha256) as files
 
 -- name: count_held
 -- How many files are gone that some version holds.
-with gone as materialized (
-  select sha256 from gone_files g where not exists (select from artifacts a where a.sha256 = g.sha256)),
-units as materialized (
-  select g.sha256, u.kind, u.id
-    from gone g
-   cross join lateral (select kind::int as kind, id from packages where sha256 = g.sha256
-                       union all
-                       select 3, id from generic_contents where sha256 = g.sha256
-                       union all
-                       select kind::int, unit from unit_files where sha256 = g.sha256 offset 0) u)
+{with_units}
 select count(distinct u.sha256) as files
   from units u join content_lists l on l.kind = u.kind and l.release_component = 0
  where exists (select from repository_chunks c
