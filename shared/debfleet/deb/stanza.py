@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, repeat
+from operator import add, methodcaller
 
 from debfleet.errors import MalformedFile
 
@@ -52,14 +54,14 @@ def split_stanzas(
             cut = text.rfind(b"\n\n")
             # Most blocks need no look at their single stanzas.
             is_simple = len(text) <= longest and text[0] not in b"\n#" and not _ODD.search(text)
-            for piece in text[:cut].split(b"\n\n") if cut >= 0 else ():
-                if is_simple:
-                    yield line, piece
-                elif found := _stanza_of(piece, line, longest):
-                    yield found
-                line += piece.count(b"\n") + 2
-            if cut < 0:  # the blank line is the first line there is
-                line += 1
+            pieces = text[:cut].split(b"\n\n") if cut >= 0 else []
+            if is_simple:
+                yield from _numbered(pieces, line)
+            else:
+                for number, piece in _numbered(pieces, line):
+                    if found := _stanza_of(piece, number, longest):
+                        yield found
+            line += text.count(b"\n", 0, cut + 2)  # cut is -1 where LF is the first byte there is
             pending = [text[cut + 2 :]]
             size = len(pending[0])
         if size > longest:
@@ -168,6 +170,12 @@ def _normalised(lines: bytes, at_start: bool) -> bytes:
     if first := _BLANK_FIRST_LINE.match(lines):
         lines = lines[first.end() :]
     return _BLANK_LINE.sub(b"\n", lines)
+
+
+def _numbered(pieces: list[bytes], line: int) -> Iterator[tuple[int, bytes]]:
+    """Pieces that lie between two LF each, with the numbers of their first lines."""
+    lines = map(add, map(methodcaller("count", b"\n"), pieces), repeat(2))
+    return zip(accumulate(lines, initial=line), pieces, strict=False)
 
 
 def _stanza_of(piece: bytes, line: int, longest: int) -> tuple[int, bytes] | None:
