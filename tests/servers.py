@@ -104,12 +104,19 @@ def short_folder(name: str, parent: Path = Path("/tmp")) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"debfleet-{name}-", dir=parent))
 
 
+def quick_parent() -> Path:
+    """Where new folders go: in memory, if there is enough of it."""
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ENOUGH:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
 def quick_folder(name: str) -> Path:
     """A new folder in memory, where a database comes and goes in a tenth of the time.
 
     What tests that were killed left there is removed first.
     """
-    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ENOUGH:
+    if quick_parent() != _MEMORY:
         return short_folder(name)
     for left in _MEMORY.glob(f"debfleet-{name}-*-*"):
         if not Path(f"/proc/{left.name.split('-')[2]}").exists():
