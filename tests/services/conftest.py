@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,25 @@ _TOGETHER = {
     "test_lease_processes.py": "RabbitMQ",
 }
 
+# Seconds of what takes longer than its number of tests says.
+_SECONDS = {
+    "RabbitMQ": 60,
+    "test_version_model.py": 30,
+    "test_embedded.py": 25,
+    "test_sync_sources.py": 25,
+    "test_ingest.py": 20,
+    "test_publish.py": 20,
+    "test_sync.py": 20,
+    "test_vanishing.py": 15,
+    "test_api_process.py": 15,
+    "test_orphans_and_syncs.py": 10,
+    "test_publish_scale.py": 10,
+}
+
+
+def _scope(file: str) -> str:
+    return _TOGETHER.get(Path(file).name, file)
+
 
 class _Companies(LoadFileScheduling):
     """Tests of a file run in one process, and so do files that need RabbitMQ: what they share is
@@ -35,13 +55,24 @@ class _Companies(LoadFileScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return _TOGETHER.get(Path(file).name, file)
+        return _scope(nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For ``--dist loadfile``."""
+    config.option.loadscopereorder = False  # the order is that of pytest_collection_modifyitems
     return _Companies(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left with it at the end."""
+    tests = Counter(_scope(str(item.path)) for item in items)
+
+    def seconds(item: pytest.Item) -> float:
+        scope = _scope(str(item.path))
+        return _SECONDS.get(Path(scope).name, tests[scope] / 10)
+
+    items.sort(key=seconds, reverse=True)
 
 
 @pytest.fixture
