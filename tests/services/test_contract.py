@@ -28,7 +28,7 @@ from debfleet_api.routes.status import VERSIONS
 from publication_rows import published
 
 # requests an operation; more in `make fuzz`
-_EXAMPLES = int(os.environ.get("DEBFLEET_TEST_CONTRACT_EXAMPLES", "4"))
+_EXAMPLES = int(os.environ.get("DEBFLEET_TEST_CONTRACT_EXAMPLES", "2"))
 _DOCUMENT = build_document(routed_app(), VERSIONS, Options(pk_path=True))
 _LABELS = sorted(
     f"{verb.upper()} {path}"
@@ -40,6 +40,9 @@ _CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance,
     response_headers_conformance, response_schema_conformance,
 ]  # fmt: skip
+# Hypothesis begins with the simplest of all, of each choice the first: an honest request for an
+# object that is there. What it makes up follows.
+_FIRST_WHERE_IT_IS = st.sampled_from([True, False])
 Maker = Callable[[ApiClient], str]
 
 
@@ -103,7 +106,7 @@ def test_every_answer_is_as_the_document_says(
     negative = schemathesis.GenerationMode.NEGATIVE
     cases = st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=negative))
 
-    @given(case=cases, is_there=st.booleans())
+    @given(case=cases, is_there=_FIRST_WHERE_IT_IS)
     @settings(
         max_examples=_EXAMPLES, derandomize=True, database=None, deadline=None,
         phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck),
