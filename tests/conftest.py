@@ -44,8 +44,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure() -> None:
-    """What tests write lies in memory: on a disk each new folder costs a millisecond of CPU."""
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(servers.quick_parent()))
+    """What tests write lies in memory: on a disk each new folder costs a millisecond of CPU.
+
+    Some write programs and run them, which containers allow on a disk only.
+    """
+    parent = servers.quick_parent()
+    if not os.statvfs(parent).f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(parent))
 
 
 def pytest_collection_finish() -> None:
