@@ -9,7 +9,7 @@ from uuid import UUID
 
 from coordination import add_process, ask, claimed, rows
 from debfleet.config import Settings
-from debfleet.db import jobs, slots, tasks
+from debfleet.db import jobs, processes, slots, tasks
 from debfleet.db.connect import Database
 from debfleet.db.jobs import NewJob
 from debfleet.model import Job
@@ -30,7 +30,9 @@ def open_downloads(db: Database, settings: Settings, scope: str, count: int) -> 
     """A sync that has opened so many downloads; those that are rung."""
     task = ask(db, kind="sync")
     [ring] = db.run(lambda tx: tasks.start(tx, task))
-    plan = claimed(db, settings, ring.job)
+    planner = add_process(db)
+    plan = claimed(db, settings, ring.job, planner)
+    db.run(lambda tx: processes.end_process(tx, planner))  # it is not one of those that come
     opens = [NewJob("download", {"n": n}, scope=scope) for n in range(count)]
     return [ring.job for ring in db.run(lambda tx: jobs.finish(tx, plan, opens))]
 
@@ -62,13 +64,68 @@ def test_one_worker_alone_gets_all_slots(db: Database, settings: Settings) -> No
     assert job.slots == 10
 
 
-def test_who_finds_no_slot_waits_and_is_rung_when_others_have_shrunk(
+def test_the_first_downloads_of_a_sync_leave_slots_to_idle_workers(
     db: Database, settings: Settings
 ) -> None:
-    scope, one, two = add_remote(db, 10), add_process(db), add_process(db)
+    scope = add_remote(db, 20)
+    rung = open_downloads(db, settings, scope, 30)
+    workers = [add_process(db) for _ in range(4)]
+
+    got = [try_claim(db, settings, job, who) for job, who in zip(rung, workers, strict=False)]
+
+    assert [job.slots for job in got if job is not None] == [5, 5, 5, 5]
+
+
+def test_slots_are_left_to_no_more_workers_than_there_are_downloads(
+    db: Database, settings: Settings
+) -> None:
+    scope = add_remote(db, 20)
+    one, *_ = [add_process(db) for _ in range(4)]
+    rung = open_downloads(db, settings, scope, 2)
+
+    job = try_claim(db, settings, rung[0], one)
+
+    assert job is not None
+    assert job.slots == 10
+
+
+def test_once_a_download_of_a_sync_is_done_nobody_is_expected_who_never_came(
+    db: Database, settings: Settings
+) -> None:
+    scope, one, _ = add_remote(db, 20), add_process(db), add_process(db)
     rung = open_downloads(db, settings, scope, 30)
     first = try_claim(db, settings, rung[0], one)
     assert first is not None
+    db.run(lambda tx: jobs.finish(tx, first))
+
+    second = try_claim(db, settings, rung[1], one)
+
+    assert second is not None
+    assert (first.slots, second.slots) == (10, 20)
+
+
+def test_slots_that_were_left_to_workers_who_never_came_are_taken_at_the_next_renewal(
+    db: Database, settings: Settings
+) -> None:
+    scope, one, _ = add_remote(db, 20), add_process(db), add_process(db)
+    rung = open_downloads(db, settings, scope, 30)
+    job = try_claim(db, settings, rung[0], one)
+    assert job is not None
+
+    renewed = renew(db, settings, job, one, in_use=10)
+
+    assert renewed.grant is not None
+    assert renewed.grant.granted == 20
+
+
+def test_who_finds_no_slot_waits_and_is_rung_when_others_have_shrunk(
+    db: Database, settings: Settings
+) -> None:
+    scope, one = add_remote(db, 10), add_process(db)
+    rung = open_downloads(db, settings, scope, 30)
+    first = try_claim(db, settings, rung[0], one)
+    assert first is not None
+    two = add_process(db)
 
     refused = [try_claim(db, settings, job, two) for job in rung[1:]]
     busy = renew(db, settings, first, one, in_use=10)

@@ -23,6 +23,7 @@ from debfleet_worker.worker import Worker
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0  # after the database could not be reached
+_SETTLE_SECONDS = 1.0  # until slots that were guessed, or are more than the share, are looked at
 _UNSCOPED_REQUESTS = 4  # of a job that holds no slots: a few small files
 _READ_TIMEOUT = 60.0  # of a remote that sets none
 
@@ -41,6 +42,7 @@ class Lease:
         self._granted = self._share = job.slots
         self._running: int | None = None  # requests, as far as somebody told us
         self._closed_until = 0.0
+        self._is_settled = job.scope is None
 
     def check(self) -> None:
         """Go on only if the job is still ours.
@@ -113,6 +115,15 @@ class Lease:
 
     def granted(self, grant: Grant) -> None:
         self._granted, self._share = grant.granted, grant.share
+        self._is_settled = grant.granted <= grant.share
+
+    def looked_at(self) -> None:
+        """Renewed, or tried to be."""
+        self._is_settled = True
+
+    def due_at(self, period: float) -> float:
+        """When it is to be renewed: sooner than a period while others may be wanting its slots."""
+        return self.renewed + (period if self._is_settled else min(period, _SETTLE_SECONDS))
 
     def lose(self) -> None:
         """The step's next check ends it."""
@@ -237,9 +248,9 @@ class Keeper:
                     return
                 now = time.monotonic()
                 kept = [one for one in self._leases if not one.is_lost]
-                due = [one for one in kept if one.renewed + period <= now]
+                due = [one for one in kept if one.due_at(period) <= now]
                 if not due:
-                    waits = [one.renewed + period - now for one in kept]
+                    waits = [one.due_at(period) - now for one in kept]
                     self._changed.wait(min(waits, default=None))
                     continue
             for lease in due:
@@ -247,6 +258,7 @@ class Keeper:
                     self._renew(lease, period)
 
     def _renew(self, lease: Lease, period: float) -> None:
+        lease.looked_at()
         try:
             if not lease.moves:
                 log.warning("lease.left", extra={"reason": "no progress"})

@@ -53,6 +53,9 @@ def claim(tx: Tx, job_id: int, process: UUID, settings: Settings) -> Job | None:
             return None  # canceled between our look and now
     granted = 0
     if row["scope"] is not None:
+        expected = 0
+        if row["kind"] == "download":
+            expected = slots.count_expected(tx, row["scope"], row["task"], job_id, process)
         granted = slots.take(
             tx,
             row["scope"],
@@ -60,6 +63,7 @@ def claim(tx: Tx, job_id: int, process: UUID, settings: Settings) -> Job | None:
             process,
             lease=settings.lease_seconds,
             want=_wanted_slots(row["kind"]),
+            expected=expected,
         ).granted
         if granted == 0:
             slots.wait(tx, row["scope"], job_id, process, lease=settings.lease_seconds)

@@ -40,12 +40,14 @@ def take(
     lease: float,
     in_use: int = 0,
     want: int = ALL,
+    expected: int = 0,
 ) -> Grant:
     """Take or renew a job's slots; ``granted`` may be 0 at first, then nothing is held.
 
     Args:
         want: More than it can use are left to others.
         in_use: Requests that run at this moment: they are never given away.
+        expected: Workers that will want some in a moment.
     """
     lock(tx, scope)
     row = tx.execute(
@@ -57,11 +59,20 @@ def take(
             "lease": lease,
             "in_use": in_use,
             "want": want,
+            "expected": expected,
         },
     ).fetchone()
     if row is None:  # no such limit: nobody set one, so nothing is limited
         return Grant(1, 1, False)
     return Grant(row["granted"], row["share"], row["has_waiters"])
+
+
+def count_expected(tx: Tx, scope: str, task: int, job: int, process: UUID) -> int:
+    """The workers that a task's first downloads are to be shared with, but for this one."""
+    lock(tx, scope)
+    values = {"scope": scope, "task": task, "job": job, "process": process}
+    row = tx.execute(_q["count_expected"], values).fetchone()
+    return 0 if row is None else int(row["workers"])
 
 
 def wait(tx: Tx, scope: str, job: int, process: UUID, *, lease: float) -> None:

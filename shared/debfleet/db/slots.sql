@@ -63,9 +63,10 @@ RETURNING j.id, j.kind
 
 -- name: take_slots
 -- A share of the slots: what is in use is never taken away, a newcomer gets what is free, at most
--- its share. Who waits (granted 0) counts as one more to share with.
+-- its share. Who waits (granted 0), or is expected, counts as one more to share with.
 WITH o AS (
-  SELECT count(*) AS n, coalesce(sum(granted), 0) AS used FROM slot_leases
+  SELECT greatest(count(*), count(*) FILTER (WHERE granted > 0) + %(expected)s) AS n,
+         coalesce(sum(granted), 0) AS used FROM slot_leases
    WHERE scope = %(scope)s AND holder NOT IN (%(holder)s, %(waiter)s)
      AND until > clock_timestamp()),
 g AS (
@@ -80,6 +81,20 @@ RETURNING granted, (SELECT share FROM g) AS share,
           (SELECT count(*) > 0 FROM slot_leases w
             WHERE w.scope = %(scope)s AND w.granted = 0 AND w.until > clock_timestamp()
               AND w.holder NOT IN (%(holder)s, %(waiter)s)) AS has_waiters
+
+-- name: count_expected
+-- Who will come for slots in a moment: as many as are idle, while none of the task's downloads is
+-- done. Later the leases tell who works: what serves no downloads, or those of others, is idle too.
+SELECT least(
+         (SELECT count(*) FROM jobs
+           WHERE scope = %(scope)s AND state = 'queued' AND rung IS NOT NULL AND id <> %(job)s),
+         (SELECT count(*) FROM processes
+           WHERE kind = 'worker' AND ended IS NULL AND id <> %(process)s
+             AND last_heartbeat > clock_timestamp() - interval '30 s'
+             AND id NOT IN (SELECT worker FROM jobs
+                             WHERE state = 'running' AND kind = 'download' AND worker IS NOT NULL))
+       ) AS workers
+ WHERE NOT EXISTS (SELECT FROM jobs WHERE task = %(task)s AND kind = 'download' AND state = 'done')
 
 -- name: wait_for_slots
 -- One row per process and not per job: who tries nine jobs in a row waits for one.
