@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from inputs import Input
-from lab import Run, Unavailable, run
+from lab import Run, Unavailable, put_away, run
 
 _CONNECTIONS = 20
 
@@ -36,7 +36,7 @@ def curl_and_sum(url: str, given: Input, folder: Path, *, is_synced: bool = Fals
             seconds += run(["sync", "--file-system", str(place)]).seconds
         return Run(seconds, max(fetched.peak, summed.peak))
     finally:
-        shutil.rmtree(place)
+        put_away(place)
 
 
 def bare_fetch(url: str, paths: Sequence[str], folder: Path) -> Run:
@@ -68,7 +68,7 @@ class Aptly:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self._place, ignore_errors=True)
+        put_away(self._place)
 
     def mirror(
         self, url: str, dist: str, components: Sequence[str], architectures: Sequence[str],
@@ -99,7 +99,7 @@ def debmirror(url: str, given: Input, folder: Path) -> Run:
             HOME=str(place),
         )  # fmt: skip
     finally:
-        shutil.rmtree(place)
+        put_away(place)
 
 
 def ab(

@@ -171,7 +171,7 @@ def _downloads(place: Place, title: str, count: int, size: int, goal: str) -> Ro
 
 
 def far_away(place: Place) -> list[Row]:
-    """An upstream with 50 ms before each answer and 1 MB/s a connection; 1, 2 and 4 workers."""
+    """An upstream 50 ms away, as if at 1 MB/s a connection; 1, 2 and 4 workers."""
     given = write_packages(place.folder / "far", 2000, 100_000)
     row = Row(
         "2,000 packages of 100 KB from far away (50 ms a request, 1 MB/s a connection)",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import Run, Unavailable
+from lab import Run, Unavailable, remove_away
 
 
 @dataclass
@@ -42,15 +42,18 @@ class Place:
 def by_turns(row: Row, place: Place, contenders: Sequence[tuple[str, Callable[[], Run]]]) -> None:
     """Run them by turns; who is not installed is named once and left out."""
     missing: set[str] = set()
-    for _ in range(place.rounds):
-        for name, contend in contenders:
-            if name in missing:
-                continue
-            try:
-                row.add(name, contend())
-            except Unavailable as e:
-                missing.add(name)
-                row.notes.append(f"{name}: not run, since this machine lacks {e}")
+    try:
+        for _ in range(place.rounds):
+            for name, contend in contenders:
+                if name in missing:
+                    continue
+                try:
+                    row.add(name, contend())
+                except Unavailable as e:
+                    missing.add(name)
+                    row.notes.append(f"{name}: not run, since this machine lacks {e}")
+    finally:
+        remove_away()
 
 
 def percentiles(seconds: Sequence[float]) -> str:
