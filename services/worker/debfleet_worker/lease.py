@@ -23,7 +23,7 @@ from debfleet_worker.worker import Worker
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0  # after the database could not be reached
-_SETTLE_SECONDS = 1.0  # until slots that were guessed, or are more than the share, are looked at
+_SETTLE_SECONDS = 1.0  # until slots that were guessed, or are not the share, are looked at again
 _UNSCOPED_REQUESTS = 4  # of a job that holds no slots: a few small files
 _READ_TIMEOUT = 60.0  # of a remote that sets none
 
@@ -115,14 +115,14 @@ class Lease:
 
     def granted(self, grant: Grant) -> None:
         self._granted, self._share = grant.granted, grant.share
-        self._is_settled = grant.granted <= grant.share
+        self._is_settled = grant.granted == grant.share
 
     def looked_at(self) -> None:
         """Renewed, or tried to be."""
         self._is_settled = True
 
     def due_at(self, period: float) -> float:
-        """When it is to be renewed: sooner than a period while others may be wanting its slots."""
+        """When it is to be renewed: sooner than a period while its slots are not its share."""
         return self.renewed + (period if self._is_settled else min(period, _SETTLE_SECONDS))
 
     def lose(self) -> None:
