@@ -118,6 +118,26 @@ def test_slots_that_were_left_to_workers_who_never_came_are_taken_at_the_next_re
     assert renewed.grant.granted == 20
 
 
+def test_who_has_just_ended_a_download_keeps_its_place_for_the_next(
+    db: Database, settings: Settings
+) -> None:
+    scope, one, two = add_remote(db, 20), add_process(db), add_process(db)
+    rung = open_downloads(db, settings, scope, 30)
+    ended, other = (
+        try_claim(db, settings, job, who) for job, who in zip(rung, (one, two), strict=False)
+    )
+    assert ended is not None
+    assert other is not None
+    db.run(lambda tx: jobs.finish(tx, ended))
+    db.run(lambda tx: jobs.finish(tx, other))
+
+    again = [
+        try_claim(db, settings, job, who) for job, who in zip(rung[2:], (two, one), strict=False)
+    ]
+
+    assert [job.slots for job in again if job is not None] == [10, 10]
+
+
 def test_who_finds_no_slot_waits_and_is_rung_when_others_have_shrunk(
     db: Database, settings: Settings
 ) -> None:

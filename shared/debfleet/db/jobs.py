@@ -311,6 +311,6 @@ def _ring_scopes(tx: Tx, job: Job, scopes: set[str]) -> list[Ring]:
     for scope in sorted(scopes | ({job.scope} if job.scope is not None else set())):
         slots.lock(tx, scope)
         if scope == job.scope:
-            slots.drop(tx, scope, [slots.holder(job.id)])
+            slots.leave(tx, scope, job.id)
         rings += slots.ring_scope(tx, scope, job.window)
     return rings

@@ -28,6 +28,8 @@ class Grant:
     has_waiters: bool
 
 
+_WAITER = "waits:"  # before the id of a process that holds none
+
 ALL = 1 << 30  # slots wanted: as many as there are
 
 
@@ -84,6 +86,12 @@ def wait(tx: Tx, scope: str, job: int, process: UUID, *, lease: float) -> None:
 def stop_waiting(tx: Tx, scope: str, process: UUID) -> None:
     """It got slots."""
     drop(tx, scope, [_waiter(process)])
+
+
+def leave(tx: Tx, scope: str, job: int) -> None:
+    """A job's slots go back; its process, if it comes for the next download, keeps its place."""
+    drop(tx, scope, [holder(job)])
+    tx.execute(_q["keep_place"], {"job": job, "waiter_prefix": _WAITER})
 
 
 def drop(tx: Tx, scope: str, holders: Sequence[str]) -> None:
@@ -146,4 +154,4 @@ def holder(job: int) -> str:
 
 
 def _waiter(process: UUID) -> str:
-    return f"waits:{process}"
+    return f"{_WAITER}{process}"

@@ -102,6 +102,18 @@ INSERT INTO slot_leases (scope, holder, granted, until)
 VALUES (%(scope)s, %(waiter)s, 0, clock_timestamp() + make_interval(secs => %(lease)s))
 ON CONFLICT (scope, holder) DO UPDATE SET until = excluded.until
 
+-- name: keep_place
+-- The process of a download that has just ended comes for the next one in a moment: who asks
+-- before it does leaves it its share. None where nothing waits, and no slots in any case.
+INSERT INTO slot_leases (scope, holder, granted, until)
+SELECT j.scope, %(waiter_prefix)s || j.worker, 0, clock_timestamp() + interval '2 s'
+  FROM jobs j
+ WHERE j.id = %(job)s AND j.kind = 'download' AND j.state = 'done' AND j.worker IS NOT NULL
+   AND EXISTS (SELECT FROM jobs o
+                WHERE o.task = j.task AND o.kind = 'download' AND o.state = 'queued'
+                  AND o.scope = j.scope)
+ON CONFLICT (scope, holder) DO UPDATE SET until = greatest(slot_leases.until, excluded.until)
+
 -- name: drop_slots
 DELETE FROM slot_leases WHERE scope = %(scope)s AND holder = ANY(%(holders)s)
 
