@@ -19,8 +19,6 @@ from debfleet.model import Kind, Tolerance
 
 _q = sql.load("plans.sql")
 
-_FEW_FILES = 16  # that are worth a job
-
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
@@ -253,25 +251,17 @@ def deal_files(
     """Deal the files that are in no chunk yet into chunks of this opener: number to files in it.
 
     Chunks are small enough that each of ``slots`` workers gets four, where there are enough files
-    to make that worth a job (16). The last of each is cut in three: while one worker fetches the
-    last chunk, the others have nothing to do.
+    to make that worth a job (16).
     """
     row = tx.execute(_q["count_files_to_deal"], {"task": task}).fetchone()
     files = row["files"] if row else 0
     if not files:
         return {}
-    most_files = max(1, min(most_files, max(_FEW_FILES, -(-files // (4 * max(1, slots))))))
-    # From here on the chunks are the smaller ones.
-    head = files if slots < 2 else max(0, files - most_files * slots) // most_files * most_files
-    values = {
-        "task": task,
-        "opener": opener,
-        "most_files": most_files,
-        "most_bytes": most_bytes,
-        "last_files": min(most_files, max(_FEW_FILES, -(-most_files // 3))),
-        "head": head,
-    }
-    rows = tx.execute(_q["deal_files"], values)
+    most_files = max(1, min(most_files, max(16, -(-files // (4 * max(1, slots))))))
+    rows = tx.execute(
+        _q["deal_files"],
+        {"task": task, "opener": opener, "most_files": most_files, "most_bytes": most_bytes},
+    )
     return {r["chunk"]: r["files"] for r in rows}
 
 

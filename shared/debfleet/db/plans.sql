@@ -191,19 +191,14 @@ select sha256 from artifacts where sha256 = any(%(digests)s::bytea[]);
 select count(*) as files from task_files where task = %(task)s and chunk is null;
 
 -- name: deal_files
--- Neighbours of the archive go together; a chunk ends at either bound, and after so many files (head)
--- at a lower one. A file of unknown size counts as one of 4 MiB.
+-- Neighbours of the archive go together; a chunk ends at either bound.
+-- A file of unknown size counts as one of 4 MiB.
 with f as (
-  select sha256, row_number() over w - 1 as place,
+  select sha256, (row_number() over w - 1) / %(most_files)s as by_count,
          (sum(coalesce(size, 4 << 20)) over w - coalesce(size, 4 << 20)) / %(most_bytes)s::numeric as by_bytes
     from task_files where task = %(task)s and chunk is null
   window w as (order by path, sha256)),
-n as (
-  select sha256, floor(by_bytes) as by_bytes,
-         case when place < %(head)s then place / %(most_files)s
-              else %(head)s / %(most_files)s + (place - %(head)s) / %(last_files)s end as by_count
-    from f),
-c as (select sha256, dense_rank() over (order by by_count, by_bytes) as chunk from n),
+c as (select sha256, dense_rank() over (order by by_count, floor(by_bytes)) as chunk from f),
 dealt as (
   update task_files t set opener = %(opener)s, chunk = c.chunk
     from c where t.task = %(task)s and t.sha256 = c.sha256 and t.chunk is null
