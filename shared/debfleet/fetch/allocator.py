@@ -10,7 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @functools.cache
 def keep_buffers() -> None:
-    """Let glibc keep up to 32 MiB of freed memory, for the whole process.
+    """Let glibc keep up to 16 MiB of freed memory, for the whole process.
 
     asyncio reads into a fresh 256 KiB buffer each time, and an index is read by 4 MiB. By default
     malloc returns a buffer to the kernel when it is freed and faults it in page by page for the
@@ -19,5 +19,5 @@ def keep_buffers() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 16 << 20)
         mallopt(_M_MMAP_THRESHOLD, 8 << 20)
