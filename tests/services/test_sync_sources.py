@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archive import faults
+from archive.build import write_archive
 from archive.model import Archive, Dist, Pkg, Source
 from archive.upstream import Upstream
 from chore_runs import run_chore
 from debfleet.db import contents, versions
 from debfleet.db.contents import Held, Place, Selection
 from debfleet.identity import UnitId
-from debfleet.model import Kind
+from debfleet.model import Kind, Remote
+from ground import Ground, copied_ground
 from publish_flow import publish
-from serving import add_distribution, serving
-from sync_flow import Flow, Synced, add_repository
+from servers import PostgresForTests
+from serving import Site, add_distribution, serving
+from sync_flow import Flow, Synced, add_repository, crew_of
 
 Write = Callable[..., Archive]
 FOO, BAR = Source("foo", "1:2.0-1"), Source("bar", "3.0")
@@ -51,6 +56,81 @@ def failed(flow: Flow, upstream: Upstream, archive: Archive, **fields: Any) -> s
     return done.error
 
 
+@dataclass(frozen=True)
+class Made:
+    """A repository that holds ``stable()``, on a ground that is only copied."""
+
+    ground: Ground
+    archive: Archive
+    upstream: Upstream
+    repository: dict[str, Any]
+    remote: Remote
+    done: Synced
+
+
+@dataclass(frozen=True)
+class World:
+    """A copy of it, where the last sync was ``done``."""
+
+    flow: Flow
+    archive: Archive
+    upstream: Upstream
+    done: Synced
+    ground: Ground
+
+
+@pytest.fixture(scope="module")
+def made(common_ground: Ground) -> Iterator[Made]:
+    ground = common_ground
+    folder = ground.folder / "archive"
+    folder.mkdir()
+    archive = write_archive(folder, [stable()])
+    with Upstream(folder) as upstream:
+        with crew_of(ground.settings, ground.db, ground.store) as crew:
+            flow = Flow(ground.db, crew, add_repository(ground.db))
+            done = synced(flow, upstream, archive)
+            assert flow.remote is not None
+            remote = flow.remote
+        ground.db.close()
+        yield Made(ground, archive, upstream, flow.repository, remote, done)
+
+
+@pytest.fixture
+def world(made: Made, postgres: PostgresForTests, tmp_path: Path) -> Iterator[World]:
+    """For a test that changes it; upstream is as it was when it was made, and nobody has asked."""
+    made.upstream.rotate(made.archive.folder)
+    made.upstream.clear()
+    with _world(made, postgres, tmp_path) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="module")
+def seen(
+    made: Made, postgres: PostgresForTests, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """For tests that only look at it, or publish it."""
+    with _world(made, postgres, tmp_path_factory.mktemp("seen")) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="module")
+def site(seen: World) -> Iterator[Site]:
+    """What is published of ``seen``."""
+    with serving(seen.ground.settings) as running:
+        yield running
+
+
+@contextmanager
+def _world(made: Made, postgres: PostgresForTests, folder: Path) -> Iterator[World]:
+    with (
+        copied_ground(postgres, made.ground, folder) as ground,
+        crew_of(replace(ground.settings, plan_rounds=3), ground.db, ground.store) as crew,
+    ):
+        flow = Flow(ground.db, crew, made.repository)
+        flow.remote = made.remote
+        yield World(flow, made.archive, made.upstream, made.done, ground)
+
+
 def digests(archive: Archive) -> set[str]:
     return {hashlib.sha256(body).hexdigest() for body in archive.source_files.values()}
 
@@ -62,12 +142,8 @@ def asked_sources(upstream: Upstream) -> list[str]:
 # --- sync ----------------------------------------------------------------------------------------
 
 
-def test_a_sync_brings_in_every_source_package_with_all_its_files(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    archive = write(stable())
-
-    done = synced(flow, upstream, archive)
+def test_a_sync_brings_in_every_source_package_with_all_its_files(seen: World) -> None:
+    flow, archive, done = seen.flow, seen.archive, seen.done
 
     assert flow.sources() == {("main", "foo", "1:2.0-1"), ("main", "bar", "3.0")}
     assert len(archive.source_files) == 5  # two .dsc, an orig and a debian tarball, a native one
@@ -146,15 +222,11 @@ def test_a_policy_that_becomes_immediate_brings_the_files(
     assert flow.version() == 1
 
 
-def test_what_is_known_is_neither_fetched_nor_parsed_again(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    archive = write(stable())
-    synced(flow, upstream, archive)
+def test_what_is_known_is_neither_fetched_nor_parsed_again(world: World) -> None:
+    flow, upstream = world.flow, world.upstream
     other = Flow(flow.db, flow.crew, add_repository(flow.db))
-    upstream.clear()
 
-    done = synced(other, upstream, archive)
+    done = synced(other, upstream, world.archive)
 
     assert len(other.sources()) == 2
     assert done.kinds == ["plan", "assemble"]
@@ -163,21 +235,18 @@ def test_what_is_known_is_neither_fetched_nor_parsed_again(
     ]
 
 
-def test_nothing_changed_is_no_new_version(flow: Flow, write: Write, upstream: Upstream) -> None:
-    archive = write(stable())
-    synced(flow, upstream, archive)
+def test_nothing_changed_is_no_new_version(world: World) -> None:
+    flow, archive, upstream = world.flow, world.archive, world.upstream
 
     assert synced(flow, upstream, archive).created == []
     assert synced(flow, upstream, archive, optimize=False).created == []
     assert synced(flow, upstream, archive, mirror=True).created == []
 
 
-def test_an_unchanged_index_of_sources_stays_as_it_is(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    synced(flow, upstream, write(stable()))
+def test_an_unchanged_index_of_sources_stays_as_it_is(write: Write, world: World) -> None:
+    flow = world.flow
 
-    done = synced(flow, upstream, write(stable(packages=[Pkg("a"), Pkg("b")])))
+    done = synced(flow, world.upstream, write(stable(packages=[Pkg("a"), Pkg("b")])))
 
     assert done.reports["sync.package_index.was_skipped"] == 1
     assert len(flow.sources()) == 2
@@ -185,9 +254,9 @@ def test_an_unchanged_index_of_sources_stays_as_it_is(
 
 
 def test_an_additive_sync_keeps_what_upstream_dropped_and_a_mirror_does_not(
-    flow: Flow, write: Write, upstream: Upstream
+    write: Write, world: World
 ) -> None:
-    synced(flow, upstream, write(stable()))
+    flow, upstream = world.flow, world.upstream
     less = write(stable([BAR]))
 
     synced(flow, upstream, less)
@@ -198,11 +267,8 @@ def test_an_additive_sync_keeps_what_upstream_dropped_and_a_mirror_does_not(
     assert flow.sources() == {("main", "bar", "3.0")}
 
 
-def test_sources_that_are_not_asked_for_any_more_stay_until_a_mirror(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    archive = write(stable())
-    synced(flow, upstream, archive)
+def test_sources_that_are_not_asked_for_any_more_stay_until_a_mirror(world: World) -> None:
+    flow, archive, upstream = world.flow, world.archive, world.upstream
 
     synced(flow, upstream, archive, sync_sources=False)
     kept = flow.sources()
@@ -354,10 +420,8 @@ def test_two_builds_of_one_source_version_are_refused(
     assert "foo 1:2.0-1" in error
 
 
-def test_a_rebuilt_source_replaces_the_older_one(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    synced(flow, upstream, write(stable()))
+def test_a_rebuilt_source_replaces_the_older_one(write: Write, world: World) -> None:
+    flow, upstream = world.flow, world.upstream
     rebuilt = Source("foo", "1:2.0-1", fields={"Binary": "other"}, directory="pool/new")
 
     synced(flow, upstream, write(stable([rebuilt, BAR])))
@@ -410,10 +474,8 @@ def counted(flow: Flow, table: str) -> int:
     return int(row["n"])
 
 
-def test_modify_takes_a_source_package_out_with_its_place_and_back_in(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    synced(flow, upstream, write(stable()))
+def test_modify_takes_a_source_package_out_with_its_place_and_back_in(world: World) -> None:
+    flow = world.flow
     foo = next(u["id"] for u in listed(flow) if u["relative_path"].endswith("foo_2.0-1.dsc"))
 
     modified(flow, remove=[[int(Kind.SOURCE_PACKAGE), foo, 0]])
@@ -426,13 +488,9 @@ def test_modify_takes_a_source_package_out_with_its_place_and_back_in(
     assert "source_index" not in flow.counts()  # it was upstream's
 
 
-def test_modify_adds_the_place_of_a_source_package(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    synced(flow, upstream, write(stable()))
-    links = listed(flow, Kind.SOURCE_PACKAGE_RELEASE_COMPONENT)
-    first = flow.repository
-    flow.repository = add_repository(flow.db)
+def test_modify_adds_the_place_of_a_source_package(world: World) -> None:
+    links = listed(world.flow, Kind.SOURCE_PACKAGE_RELEASE_COMPONENT)
+    flow = Flow(world.flow.db, world.flow.crew, add_repository(world.flow.db))
 
     modified(
         flow,
@@ -443,15 +501,13 @@ def test_modify_adds_the_place_of_a_source_package(
         ],
     )
 
-    assert flow.repository["id"] != first["id"]
+    assert flow.repository["id"] != world.flow.repository["id"]
     assert flow.sources() == {("main", "foo", "1:2.0-1"), ("main", "bar", "3.0")}
 
 
-def test_a_version_can_begin_from_an_older_one_and_its_sources(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    synced(flow, upstream, write(stable()))
-    synced(flow, upstream, write(stable([BAR])), mirror=True)
+def test_a_version_can_begin_from_an_older_one_and_its_sources(write: Write, world: World) -> None:
+    flow = world.flow
+    synced(flow, world.upstream, write(stable([BAR])), mirror=True)
 
     modified(flow, base_version=1)
 
@@ -462,10 +518,9 @@ def test_a_version_can_begin_from_an_older_one_and_its_sources(
 
 
 def test_cleanup_removes_a_source_package_that_no_version_holds_with_its_files(
-    flow: Flow, write: Write, upstream: Upstream
+    write: Write, world: World
 ) -> None:
-    archive = write(stable())
-    synced(flow, upstream, archive)
+    flow, archive, upstream = world.flow, world.archive, world.upstream
     cleaned(flow)
     kept = counted(flow, "source_packages"), digests(archive) <= flow.stored()
     synced(flow, upstream, write(stable([BAR])), mirror=True)
@@ -493,18 +548,13 @@ def test_the_index_that_offers_a_source_on_demand_is_kept(
     assert counted(flow, offered) >= 2  # foo is in the older index alone
 
 
-def test_a_source_in_use_cannot_be_deleted(flow: Flow, write: Write, upstream: Upstream) -> None:
-    synced(flow, upstream, write(stable()))
-
-    with pytest.raises(Exception, match="still in a version"), flow.db.transaction() as tx:
+def test_a_source_in_use_cannot_be_deleted(seen: World) -> None:
+    with pytest.raises(Exception, match="still in a version"), seen.flow.db.transaction() as tx:
         tx.execute("delete from source_packages")
 
 
-def test_repair_brings_back_a_file_of_a_source_package(
-    flow: Flow, write: Write, upstream: Upstream
-) -> None:
-    archive = write(stable())
-    synced(flow, upstream, archive)
+def test_repair_brings_back_a_file_of_a_source_package(world: World) -> None:
+    flow, archive = world.flow, world.archive
     lost = sorted(bytes.fromhex(digest) for digest in digests(archive))[:2]
     for digest in lost:
         flow.crew.worker.store.delete(digest)
@@ -576,13 +626,9 @@ def sources_of(files: dict[str, bytes], path: str) -> dict[str, str]:
     ],
 )
 def test_a_publication_lists_sources_and_serves_their_files(
-    flow: Flow, write: Write, upstream: Upstream, settings: Any,
-    options: dict[str, Any], index: str, component: str,
-) -> None:  # fmt: skip
-    archive = write(stable())
-    synced(flow, upstream, archive)
-
-    made = publish(flow, **options)
+    seen: World, site: Site, options: dict[str, Any], index: str, component: str
+) -> None:
+    made = publish(seen.flow, **options)
 
     directories = sources_of(made.files, index)
     plain = {"foo": f"pool/{component}/f/foo", "bar": f"pool/{component}/b/bar"}
@@ -591,16 +637,16 @@ def test_a_publication_lists_sources_and_serves_their_files(
     assert {below, f"{below}.gz", f"{below}.xz"} <= made.listed(dist).keys()
     if options.get("layout", "nested_alphabetically") == "nested_alphabetically":
         assert directories == plain
-    add_distribution(flow.db, "debian", publication=made.publication.id)
-    with serving(settings) as site:
-        for path, body in archive.source_files.items():
-            name = path.rpartition("/")[2]
-            place = directories[name[:3]]
-            assert site.get(f"debian/{place}/{name}").body == body, place
-            assert name in site.get(f"debian/{place}/").text
-            status = 404 if options.get("layout") == "nested_by_digest" else 200
-            assert site.get(f"debian/{plain[name[:3]]}/{name}").status == status
-        assert site.get(f"debian/pool/contrib/f/foo/{name}").status == 404
+    base = made.publication.uuid.hex
+    add_distribution(seen.flow.db, base, publication=made.publication.id)
+    for path, body in seen.archive.source_files.items():
+        name = path.rpartition("/")[2]
+        place = directories[name[:3]]
+        assert site.get(f"{base}/{place}/{name}").body == body, place
+        assert name in site.get(f"{base}/{place}/").text
+        status = 404 if options.get("layout") == "nested_by_digest" else 200
+        assert site.get(f"{base}/{plain[name[:3]]}/{name}").status == status
+    assert site.get(f"{base}/pool/contrib/f/foo/{name}").status == 404
 
 
 def test_a_component_without_sources_has_an_empty_index(
@@ -731,8 +777,8 @@ def test_the_wrong_bytes_of_a_dsc_never_reach_a_client(
     assert hashlib.sha256(body).hexdigest() not in flow.stored()
 
 
-def test_a_unit_is_found_by_its_versions(flow: Flow, write: Write, upstream: Upstream) -> None:
-    synced(flow, upstream, write(stable([FOO])))
+def test_a_unit_is_found_by_its_versions(seen: World) -> None:
+    flow = seen.flow
     source = listed(flow)[0]["id"]
     link = listed(flow, Kind.SOURCE_PACKAGE_RELEASE_COMPONENT)[0]
 
