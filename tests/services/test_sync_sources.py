@@ -5,27 +5,25 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archive import faults
-from archive.build import write_archive
 from archive.model import Archive, Dist, Pkg, Source
 from archive.upstream import Upstream
 from chore_runs import run_chore
 from debfleet.db import contents, versions
 from debfleet.db.contents import Held, Place, Selection
 from debfleet.identity import UnitId
-from debfleet.model import Kind, Remote
-from ground import Ground, copied_ground
+from debfleet.model import Kind
+from ground import Ground
 from publish_flow import publish
 from servers import PostgresForTests
 from serving import Site, add_distribution, serving
-from sync_flow import Flow, Synced, add_repository, crew_of
+from sync_flow import Flow, Synced, add_repository
+from synced_world import Made, World, copied_world, made_once
 
 Write = Callable[..., Archive]
 FOO, BAR = Source("foo", "1:2.0-1"), Source("bar", "3.0")
@@ -56,51 +54,16 @@ def failed(flow: Flow, upstream: Upstream, archive: Archive, **fields: Any) -> s
     return done.error
 
 
-@dataclass(frozen=True)
-class Made:
-    """A repository that holds ``stable()``, on a ground that is only copied."""
-
-    ground: Ground
-    archive: Archive
-    upstream: Upstream
-    repository: dict[str, Any]
-    remote: Remote
-    done: Synced
-
-
-@dataclass(frozen=True)
-class World:
-    """A copy of it, where the last sync was ``done``."""
-
-    flow: Flow
-    archive: Archive
-    upstream: Upstream
-    done: Synced
-    ground: Ground
-
-
 @pytest.fixture(scope="module")
 def made(common_ground: Ground) -> Iterator[Made]:
-    ground = common_ground
-    folder = ground.folder / "archive"
-    folder.mkdir()
-    archive = write_archive(folder, [stable()])
-    with Upstream(folder) as upstream:
-        with crew_of(ground.settings, ground.db, ground.store) as crew:
-            flow = Flow(ground.db, crew, add_repository(ground.db))
-            done = synced(flow, upstream, archive)
-            assert flow.remote is not None
-            remote = flow.remote
-        ground.db.close()
-        yield Made(ground, archive, upstream, flow.repository, remote, done)
+    with made_once(common_ground, stable(), sync_sources=True) as made:
+        yield made
 
 
 @pytest.fixture
 def world(made: Made, postgres: PostgresForTests, tmp_path: Path) -> Iterator[World]:
-    """For a test that changes it; upstream is as it was when it was made, and nobody has asked."""
-    made.upstream.rotate(made.archive.folder)
-    made.upstream.clear()
-    with _world(made, postgres, tmp_path) as copy:
+    """For a test that changes it."""
+    with copied_world(made, postgres, tmp_path) as copy:
         yield copy
 
 
@@ -109,7 +72,7 @@ def seen(
     made: Made, postgres: PostgresForTests, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """For tests that only look at it, or publish it."""
-    with _world(made, postgres, tmp_path_factory.mktemp("seen")) as copy:
+    with copied_world(made, postgres, tmp_path_factory.mktemp("seen")) as copy:
         yield copy
 
 
@@ -118,17 +81,6 @@ def site(seen: World) -> Iterator[Site]:
     """What is published of ``seen``."""
     with serving(seen.ground.settings) as running:
         yield running
-
-
-@contextmanager
-def _world(made: Made, postgres: PostgresForTests, folder: Path) -> Iterator[World]:
-    with (
-        copied_ground(postgres, made.ground, folder) as ground,
-        crew_of(replace(ground.settings, plan_rounds=3), ground.db, ground.store) as crew,
-    ):
-        flow = Flow(ground.db, crew, made.repository)
-        flow.remote = made.remote
-        yield World(flow, made.archive, made.upstream, made.done, ground)
 
 
 def digests(archive: Archive) -> set[str]:
