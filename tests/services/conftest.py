@@ -20,6 +20,8 @@ from debfleet.config import Settings
 from debfleet.db.connect import Database
 from debfleet.sealed import new_key
 from debfleet.store import Store
+from debfleet_worker.actors import Crew
+from ground import Ground
 from sync_flow import Flow, add_repository, crew_of
 
 _TOGETHER = {
@@ -99,6 +101,13 @@ def shared_api(
 def flow(settings: Settings, db: Database, store: Store) -> Iterator[Flow]:
     with crew_of(replace(settings, plan_rounds=3), db, store) as crew:
         yield Flow(db, crew, add_repository(db))
+
+
+@pytest.fixture(scope="module")
+def common_crew(common_ground: Ground) -> Iterator[Crew]:
+    """For tests that give each its own repository, or share one that stays as it is."""
+    with crew_of(common_ground.settings, common_ground.db, common_ground.store) as crew:
+        yield crew
 
 
 @pytest.fixture

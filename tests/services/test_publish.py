@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from debfleet.identity import UnitId
 from debfleet.model import Kind
 from debfleet.store import Store
 from debfleet_worker.actors import Crew
+from ground import Ground
 from publish_flow import Published, publish, unpacked
 from sync_flow import Flow, add_repository, crew_of
 
@@ -44,9 +45,40 @@ LATE = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def flow(settings: Settings, db: Database, store: Store) -> Iterator[Flow]:
+def flow(common_crew: Crew) -> Flow:
+    """A repository of this test's own, beside those of others."""
+    return new_flow(common_crew)
+
+
+@pytest.fixture
+def only_flow(settings: Settings, db: Database, store: Store) -> Iterator[Flow]:
+    """A repository beside which there is nothing."""
     with crew_of(settings, db, store) as crew:
-        yield Flow(db, crew, add_repository(db, description="Our own\n\ncopy"))
+        yield new_flow(crew)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A synced repository that stays as it is, and its publication."""
+
+    flow: Flow
+    archive: Archive
+    made: Published
+
+
+@pytest.fixture(scope="module")
+def seen(common_crew: Crew, common_ground: Ground) -> Seen:
+    folder = common_ground.folder / "archive"
+    folder.mkdir()
+    flow = new_flow(common_crew)
+    with Upstream(folder) as upstream:
+        archive = sync(flow, upstream, stable(description="Debian 12.1"))
+    return Seen(flow, archive, publish(flow))
+
+
+def new_flow(crew: Crew) -> Flow:
+    db = crew.worker.db
+    return Flow(db, crew, add_repository(db, description="Our own\n\ncopy"))
 
 
 @pytest.fixture
@@ -93,17 +125,13 @@ def without_date(made: Published) -> dict[str, bytes]:
     }
 
 
-def test_a_structured_publication_lists_what_upstream_listed(
-    flow: Flow, upstream: Upstream
-) -> None:
-    archive = sync(flow, upstream, stable())
-
-    made = publish(flow)
+def test_a_structured_publication_lists_what_upstream_listed(seen: Seen) -> None:
+    made = seen.made
 
     indices = [p for p in made.files if p.endswith("/Packages")]
-    assert indices == sorted(indices) == sorted(archive.indices)
-    for path in archive.indices:
-        theirs = fields_of((archive.folder / path).read_bytes())
+    assert indices == sorted(indices) == sorted(seen.archive.indices)
+    for path in seen.archive.indices:
+        theirs = fields_of((seen.archive.folder / path).read_bytes())
         ours = made.stanzas(path)
         assert list(ours) == sorted(theirs)
         for name, fields in theirs.items():
@@ -113,10 +141,8 @@ def test_a_structured_publication_lists_what_upstream_listed(
     assert made.task.reports == {}
 
 
-def test_a_stanza_has_the_fields_in_the_reference_s_order(flow: Flow, upstream: Upstream) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow)
+def test_a_stanza_has_the_fields_in_the_reference_s_order(seen: Seen) -> None:
+    made = seen.made
 
     fields = made.stanzas("dists/stable/main/binary-amd64/Packages")["a"]
     assert list(fields) == [
@@ -128,12 +154,8 @@ def test_a_stanza_has_the_fields_in_the_reference_s_order(flow: Flow, upstream: 
     assert body.endswith(b".deb\n\n")
 
 
-def test_a_release_file_names_every_index_in_every_form_by_its_digests(
-    flow: Flow, upstream: Upstream
-) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow)
+def test_a_release_file_names_every_index_in_every_form_by_its_digests(seen: Seen) -> None:
+    made = seen.made
 
     names = [
         f"{component}/{folder}/{file}{ending}"
@@ -161,10 +183,8 @@ def test_a_release_file_names_every_index_in_every_form_by_its_digests(
         )
 
 
-def test_a_release_file_says_what_upstream_s_said(flow: Flow, upstream: Upstream) -> None:
-    sync(flow, upstream, stable(description="Debian 12.1"))
-
-    release = publish(flow).release("stable")
+def test_a_release_file_says_what_upstream_s_said(seen: Seen) -> None:
+    release = seen.made.release("stable")
 
     assert list(release) == [
         *("Origin", "Label", "Suite", "Version", "Codename", "Date", "Architectures"),
@@ -186,12 +206,8 @@ def test_a_release_file_says_what_upstream_s_said(flow: Flow, upstream: Upstream
     }
 
 
-def test_without_upstream_s_fields_a_release_file_is_the_repository_s(
-    flow: Flow, upstream: Upstream
-) -> None:
-    sync(flow, upstream, stable(description="Debian 12.1"))
-
-    release = publish(flow, publish_upstream_release_fields=False).release("stable")
+def test_without_upstream_s_fields_a_release_file_is_the_repository_s(seen: Seen) -> None:
+    release = publish(seen.flow, publish_upstream_release_fields=False).release("stable")
 
     assert (release["Origin"], release["Codename"], release["Suite"]) == (
         *("debfleet", "bookworm", "oldstable"),
@@ -225,12 +241,8 @@ def test_a_release_that_begins_to_hold_apt_back_replaces_the_one_that_did_not(
     assert not publish(flow).release("stable").keys() & PINS.keys()
 
 
-def test_a_simple_publication_holds_every_package_in_one_component(
-    flow: Flow, upstream: Upstream
-) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow, simple=True, structured=False)
+def test_a_simple_publication_holds_every_package_in_one_component(seen: Seen) -> None:
+    made = publish(seen.flow, simple=True, structured=False)
 
     assert {p.split("/")[1] for p in made.files} == {"default"}
     amd64 = made.stanzas("dists/default/all/binary-amd64/Packages")
@@ -245,10 +257,8 @@ def test_a_simple_publication_holds_every_package_in_one_component(
     assert "Suite" not in release
 
 
-def test_simple_and_structured_stand_side_by_side(flow: Flow, upstream: Upstream) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow, simple=True, structured=True)
+def test_simple_and_structured_stand_side_by_side(seen: Seen) -> None:
+    made = publish(seen.flow, simple=True, structured=True)
 
     assert {p.split("/")[1] for p in made.files} == {"default", "stable"}
     assert list(made.stanzas("dists/stable/contrib/binary-amd64/Packages")) == ["e"]
@@ -307,12 +317,8 @@ def test_a_dist_below_another_has_its_own_release_file(flow: Flow, upstream: Ups
 
 
 @pytest.mark.parametrize("layout", ["nested_by_digest", "nested_by_both"])
-def test_a_layout_by_digest_names_each_file_by_its_digest(
-    flow: Flow, upstream: Upstream, layout: str
-) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow, layout=layout)
+def test_a_layout_by_digest_names_each_file_by_its_digest(seen: Seen, layout: str) -> None:
+    made = publish(seen.flow, layout=layout)
 
     fields = made.stanzas("dists/stable/main/binary-amd64/Packages")["libb"]
     start = fields["SHA256"][:6]
@@ -338,12 +344,12 @@ def test_two_files_that_want_one_pool_path_are_both_reachable(
 
 
 def test_packages_of_an_architecture_that_their_dist_lacks_are_counted(
-    flow: Flow, upstream: Upstream
+    only_flow: Flow, upstream: Upstream
 ) -> None:
-    sync(flow, upstream, stable())
-    modify(flow, remove=[UnitId(Kind.RELEASE_ARCHITECTURE, the(flow, "arm64"))])
+    sync(only_flow, upstream, stable())
+    modify(only_flow, remove=[UnitId(Kind.RELEASE_ARCHITECTURE, the(only_flow, "arm64"))])
 
-    made = publish(flow)
+    made = publish(only_flow)
 
     assert made.release("stable")["Architectures"] == "all amd64"
     assert not any("arm64" in path for path in made.files)
@@ -351,19 +357,19 @@ def test_packages_of_an_architecture_that_their_dist_lacks_are_counted(
 
 
 def test_a_link_without_an_architecture_goes_by_that_of_its_package(
-    flow: Flow, upstream: Upstream
+    only_flow: Flow, upstream: Upstream
 ) -> None:
-    sync(flow, upstream, stable())
+    sync(only_flow, upstream, stable())
     by_hand = "insert into content_lists (kind, release_component) select 11, id from "
     by_hand += "release_components where component = 'contrib' returning id"
-    with flow.db.transaction() as tx:
+    with only_flow.db.transaction() as tx:
         row = tx.execute(by_hand).fetchone()  # type: ignore[arg-type]  # our own text
         packages = tx.execute("select id from packages where name <> 'e'").fetchall()
     assert row is not None
     links = [UnitId(Kind.PACKAGE_RELEASE_COMPONENT, p["id"], row["id"]) for p in packages]
-    modify(flow, add=links)
+    modify(only_flow, add=links)
 
-    made = publish(flow)
+    made = publish(only_flow)
 
     listed = {a: made.stanzas(f"dists/stable/contrib/binary-{a}/Packages") for a in ARCHITECTURES}
     assert {a: list(found) for a, found in listed.items()} == {
@@ -397,10 +403,8 @@ def modify(flow: Flow, add: Sequence[UnitId] = (), remove: Sequence[UnitId] = ()
         assert versions.modify(tx, repository=repository, task=row["id"], add=add, remove=remove)
 
 
-def test_legacy_release_files_are_written_when_asked_for(flow: Flow, upstream: Upstream) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow, publish_legacy_release_files=True)
+def test_legacy_release_files_are_written_when_asked_for(seen: Seen) -> None:
+    made = publish(seen.flow, publish_legacy_release_files=True)
 
     body = made.files["dists/stable/main/binary-amd64/Release"]
     assert stanza_fields(body.decode()) == {
@@ -415,11 +419,9 @@ def test_legacy_release_files_are_written_when_asked_for(flow: Flow, upstream: U
     assert (hashlib.sha256(body).hexdigest(), len(body)) == (digest, size)
 
 
-def test_weak_digests_are_published_where_they_are_allowed(flow: Flow, upstream: Upstream) -> None:
-    sync(flow, upstream, stable())
-    publish(flow)  # so that the compressed forms are known, without these digests
-
-    made = publish(with_settings(flow, allowed_content_checksums=("md5", "sha1", "sha256")))
+def test_weak_digests_are_published_where_they_are_allowed(seen: Seen) -> None:
+    # The compressed forms are known by now, without these digests.
+    made = publish(with_settings(seen.flow, allowed_content_checksums=("md5", "sha1", "sha256")))
 
     for name in ("MD5Sum", "SHA1", "SHA256", "SHA512"):
         algorithm = name.removesuffix("Sum").lower()
@@ -429,36 +431,25 @@ def test_weak_digests_are_published_where_they_are_allowed(flow: Flow, upstream:
     assert "MD5sum" in made.stanzas("dists/stable/main/binary-amd64/Packages")["a"]
 
 
-def test_excluded_fields_are_left_out(flow: Flow, upstream: Upstream) -> None:
-    sync(flow, upstream, stable())
-
-    made = publish(flow, excluded_package_metadata_fields=["x-odd"])
+def test_excluded_fields_are_left_out(seen: Seen) -> None:
+    made = publish(seen.flow, excluded_package_metadata_fields=["x-odd"])
 
     fields = made.stanzas("dists/stable/main/binary-amd64/Packages")["a"]
     assert "X-Odd" not in fields
     assert "Ruby-Versions" in fields
 
 
-def test_two_publications_of_a_version_differ_in_their_date_alone(
-    flow: Flow, upstream: Upstream
-) -> None:
-    sync(flow, upstream, stable())
-
-    first, second = publish(flow, simple=True), publish(flow, simple=True)
+def test_two_publications_of_a_version_differ_in_their_date_alone(seen: Seen) -> None:
+    first, second = publish(seen.flow, simple=True), publish(seen.flow, simple=True)
 
     assert first.publication.uuid != second.publication.uuid
     assert without_date(first) == without_date(second)
 
 
-def test_an_index_that_was_compressed_before_is_not_compressed_again(
-    flow: Flow, upstream: Upstream
-) -> None:
-    sync(flow, upstream, stable())
-    first = publish(flow)
+def test_an_index_that_was_compressed_before_is_not_compressed_again(seen: Seen) -> None:
+    again = publish(with_settings(seen.flow, xz_preset=9))
 
-    again = publish(with_settings(flow, xz_preset=9))
-
-    assert without_date(first) == without_date(again)
+    assert without_date(seen.made) == without_date(again)
 
 
 def test_an_older_version_can_be_published(flow: Flow, upstream: Upstream) -> None:
@@ -471,12 +462,10 @@ def test_an_older_version_can_be_published(flow: Flow, upstream: Upstream) -> No
     assert list(made.stanzas("dists/stable/contrib/binary-amd64/Packages")) == ["e"]
 
 
-def test_a_verbatim_publication_is_upstream_s_own_files(flow: Flow, upstream: Upstream) -> None:
-    archive = sync(flow, upstream, stable())
-
-    made = publish(flow, kind="verbatim")
+def test_a_verbatim_publication_is_upstream_s_own_files(seen: Seen) -> None:
+    made = publish(seen.flow, kind="verbatim")
 
     assert made.task.created == [f"prn:deb.verbatimpublication:{made.publication.uuid}"]
-    assert {*archive.indices, "dists/stable/Release"} <= made.files.keys()
+    assert {*seen.archive.indices, "dists/stable/Release"} <= made.files.keys()
     for path, body in made.files.items():
-        assert (archive.folder / path).read_bytes() == body
+        assert (seen.archive.folder / path).read_bytes() == body
