@@ -28,20 +28,17 @@ _TOGETHER = {
     "test_bell.py": "RabbitMQ",
     "test_check.py": "RabbitMQ",
     "test_lease.py": "RabbitMQ",
-    "test_lease_processes.py": "RabbitMQ",
 }
 
 # Seconds of what takes longer than its number of tests says.
 _SECONDS = {
     "RabbitMQ": 60,
     "test_version_model.py": 30,
-    "test_embedded.py": 25,
     "test_sync_sources.py": 25,
     "test_ingest.py": 20,
     "test_publish.py": 20,
     "test_sync.py": 20,
     "test_vanishing.py": 15,
-    "test_api_process.py": 15,
     "test_orphans_and_syncs.py": 10,
     "test_publish_scale.py": 10,
 }
