@@ -21,6 +21,7 @@ from debfleet.db.connect import Database
 from debfleet.sealed import new_key
 from debfleet.store import Store
 from debfleet_worker.actors import Crew
+from emptied import EmptiedDatabase, emptied_database
 from ground import Ground
 from sync_flow import Flow, add_repository, crew_of
 
@@ -72,6 +73,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _SECONDS.get(Path(scope).name, tests[scope] / 10)
 
     items.sort(key=seconds, reverse=True)
+
+
+@pytest.fixture(scope="session")
+def emptied(postgres: servers.PostgresForTests, template_url: str) -> Iterator[EmptiedDatabase]:
+    """The database that tests have one after the other."""
+    with emptied_database(postgres, template_url) as database:
+        yield database
+
+
+@pytest.fixture
+def database_url(emptied: EmptiedDatabase) -> Iterator[str]:
+    """A migrated database, as empty as a fresh one."""
+    yield emptied.url
+    emptied.empty()
+
+
+@pytest.fixture
+def db(emptied: EmptiedDatabase, database_url: str) -> Database:
+    """A pool on this test's database."""
+    assert emptied.url == database_url
+    return emptied.db
 
 
 @pytest.fixture
