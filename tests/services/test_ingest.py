@@ -200,6 +200,8 @@ def test_cleanup_waits_for_who_relies_on_a_unit(db: Database, database_url: str)
 def test_statements_follow_batches_and_memory_does_not_follow_the_index(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(units, "BATCH", batch := 1000)
+
     def cost(count: int) -> tuple[int, int]:
         statements = 0
         with db.transaction() as tx:
@@ -210,18 +212,18 @@ def test_statements_follow_batches_and_memory_does_not_follow_the_index(
                 statements += 1
                 return real(*args, **kwargs)  # type: ignore[call-overload]  # passed on
 
-            monkeypatch.setattr(tx, "execute", counting)
             tracemalloc.start()
             try:
                 stanzas = numbered(many(count, architecture=f"a{count}"))
-                units.ingest_index(tx, STANZA_KEY, bytes([count // 1000]) * 32, stanzas)
+                with monkeypatch.context() as patch:
+                    patch.setattr(tx, "execute", counting)
+                    units.ingest_index(tx, STANZA_KEY, bytes([count // 1000]) * 32, stanzas)
                 return statements, tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-                monkeypatch.undo()
 
-    small_statements, small_memory = cost(units.BATCH * 2)
-    large_statements, large_memory = cost(units.BATCH * 6)
+    small_statements, small_memory = cost(batch * 2)
+    large_statements, large_memory = cost(batch * 6)
 
     assert large_statements == small_statements + 4  # one lookup a batch
     assert large_memory < small_memory * 1.3
