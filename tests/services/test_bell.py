@@ -10,7 +10,6 @@ from dataclasses import replace
 import pika
 import pytest
 
-import servers
 from coordination import Fleet, Sweeping, ask, rows, task_row, wait_for, wait_until
 from debfleet.bell import (
     RabbitBell,
@@ -221,24 +220,6 @@ def test_a_busy_worker_keeps_no_message_from_an_idle_one(fleet: Fleet, db: Datab
     assert task_row(db, busy)["state"] == "running"
     go_on.set()
     wait_until(db, busy, "completed")
-
-
-def test_work_goes_on_when_rabbitmq_was_stopped_and_started(
-    settings: Settings, db: Database, rabbit: servers.RabbitNode, broker_url: str
-) -> None:
-    fleet = Fleet(replace(settings, broker_url=broker_url))
-    fleet.start(chores={"modify": complete})
-    try:
-        wait_until(db, ask(db, fleet.bell), "completed")
-        with Sweeping(fleet.settings):
-            rabbit.stop()
-            task = ask(db, fleet.bell)  # accepted, with nobody to ring
-            fleet.bell.ring_now([])
-            rabbit.start()
-
-            wait_until(db, task, "completed", seconds=60)
-    finally:
-        fleet.stop()
 
 
 def test_the_bell_of_a_fork_or_thread_is_its_own(
