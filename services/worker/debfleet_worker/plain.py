@@ -16,7 +16,10 @@ from debfleet.db.plans import WantedIndex
 from debfleet.errors import DigestMismatch, MalformedFile, SizeMismatch
 from debfleet.store import Receiver, Store
 
-_BLOCK = 4 << 20  # few enough steps that a thread that reads along does not hold this one up
+# Both are small enough that malloc keeps their memory for the next (see fetch/allocator.py). A
+# thread that reads along lets the one that unpacks go on between two of its own.
+_BLOCK = 512 << 10
+_READ_BLOCK = 256 << 10
 UNPACKING_ERRORS = (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile)
 _XZ_MEMORY = 128 << 20  # bytes; `xz -9` makes files that need 65 MiB
 
@@ -152,7 +155,7 @@ class _Growing:
         at = 0
         with self._path.open("rb", buffering=0) as file:
             while left := self._left(at):
-                block = file.read(min(_BLOCK, left))
+                block = file.read(min(_READ_BLOCK, left))
                 at += len(block)
                 yield block
 

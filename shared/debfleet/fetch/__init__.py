@@ -26,7 +26,7 @@ from debfleet.errors import (
     is_gone,
 )
 from debfleet.fetch.access import Access, Got, Sample, Traffic, Wanted, access_of
-from debfleet.fetch.allocator import keep_buffers
+from debfleet.fetch.allocator import keep_read_buffers
 from debfleet.fetch.connection import Connection, shown_url
 from debfleet.fetch.flow import Flow
 from debfleet.fetch.http import HttpSource, Sink
@@ -330,7 +330,7 @@ def _run(traffic: Traffic, work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         return await work
 
-    keep_buffers()
+    keep_read_buffers()
     try:
         traffic.check()
     except LeaseLost:
