@@ -105,14 +105,16 @@ faults: $(STAMP)
 	@$(PYTEST) -q --timeout 1800 tests/$@
 
 # What upstream and clients send, broken at random: EXAMPLES of each kind, and CONTRACT requests to
-# each operation; versions for longer; versions and publications of more packages; then RUNS more of
-# what upstream sends, each made of the one before that reached something new (atheris).
+# each operation; versions, and cleanup beside syncs, for longer; versions and publications of more
+# packages; then RUNS more of what upstream sends, each made of the one before that reached something
+# new (atheris).
 fuzz: $(STAMP) $(FUZZ)/.installed
 	@EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) -q -n 2 --timeout 0 --hypothesis-profile fuzz \
 	  tests/unit/test_fuzz.py tests/services/test_api_fuzz.py
 	@DEBFLEET_TEST_CONTRACT_EXAMPLES=$(or $(CONTRACT),30) $(PYTEST) -q -n 2 --timeout 0 \
 	  tests/services/test_contract.py
 	@DEBFLEET_TEST_MODEL_STEPS=500 $(PYTEST) -q --timeout 0 tests/services/test_version_model.py
+	@DEBFLEET_TEST_TIMES=20 $(PYTEST) -q -n 2 --timeout 0 tests/services/test_orphans*.py
 	@DEBFLEET_TEST_SCALE=60000 $(PYTEST) -q tests/services/test_*_scale.py
 	@cd tests && PYTHONPATH=fuzz/.engine ../$(BIN)/python -m fuzz.run --runs $(or $(RUNS),100000)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -17,6 +20,9 @@ from debfleet.store import Store
 from debfleet_worker.chores import CHORES
 from debfleet_worker.lease import Keeper
 from debfleet_worker.worker import Worker
+
+_TIMES = int(os.environ.get("DEBFLEET_TEST_TIMES", "1"))  # more in `make fuzz`
+_ROUND_SECONDS = 15  # of each, on a machine that has much else to do
 
 
 @contextmanager
@@ -56,3 +62,13 @@ def put(store: Store, body: bytes) -> bytes:
     with store.receive() as receiver:
         receiver.write(body)
         return receiver.keep()
+
+
+def wait_until_done(done: Sequence[int], rounds: int, stop: threading.Event) -> None:
+    """Wait until each of some threads has done so many rounds, or one of them has stopped all."""
+    rounds *= _TIMES
+    deadline = time.monotonic() + rounds * _ROUND_SECONDS
+    while min(done) < rounds and not stop.wait(0.05):
+        if time.monotonic() > deadline:
+            stop.set()
+            raise AssertionError(f"rounds done: {list(done)} of {rounds}")
