@@ -42,8 +42,8 @@ _LOOK_SECONDS = 5.0
 _HANGS_SECONDS = 60.0
 _BROKER_SECONDS = 30.0  # of silence; its heartbeats come more often
 _LAST_SECONDS = 5.0  # for a job that was handed back to notice it
-# How long a thread that computes lets one wait that comes back from C: unpacking does so ten times
-# a block, beside the thread that reads along.
+# How long a thread that computes lets one wait that comes back from C: unpacking does so several
+# times a block, beside the thread that reads along.
 _TURN_SECONDS = 0.0005
 
 
