@@ -1,4 +1,4 @@
-"""Random syncs, modifies and deletions against a model in sets; and plans that must stay cheap.
+"""Random syncs, modifies and deletions of two repositories against a model in sets.
 
 A bitmap that goes wrong lies quietly: here everything that every version holds is compared.
 """
@@ -131,11 +131,11 @@ def test_versions_hold_what_a_model_in_sets_says(db: Database) -> None:
     dice = random.Random(1)
     world = _make_world(db)
     with db.transaction() as tx:
-        repository = add_repository(tx)
-    model = Model(world)
+        fleet = {add_repository(tx, f"r{i}"): Model(world) for i in range(2)}
     outcomes: dict[str, int] = {}
 
     for _ in range(STEPS):
+        repository, model = dice.choice([*fleet.items()])
         step = dice.choices([_sync, _modify, _delete, _retain], [42, 40, 12, 6])[0]
         outcome = step(db, dice, model, repository)
         outcomes[f"{step.__name__} {outcome}"] = outcomes.get(f"{step.__name__} {outcome}", 0) + 1
@@ -333,5 +333,8 @@ def _delete(db: Database, dice: random.Random, model: Model, repository: int) ->
 def _retain(db: Database, dice: random.Random, model: Model, repository: int) -> str:
     model.retain = dice.choice([None, None, 3, 8])
     with db.transaction() as tx:
-        tx.execute("update repositories set retain_repo_versions = %s", (model.retain,))
+        tx.execute(
+            "update repositories set retain_repo_versions = %s where id = %s",
+            (model.retain, repository),
+        )
     return "set"

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from debfleet.db import distributions, generics, source_versions, sql
+from debfleet.db import covers, distributions, generics, source_versions, sql
 from debfleet.db.connect import Tx
 from debfleet.db.units import lock_content
 from debfleet.errors import (
@@ -275,8 +275,12 @@ def _put_together(
         tx.execute(_Q["drop_refused"], {"task": without_refused_of})
         generics.drop_refused(tx, without_refused_of)
     tx.execute(_Q["drop_upstream_files"])
-    replaced = _replace_packages(tx, mirror=mirror, overwrite=overwrite)
-    replaced += source_versions.replace_sources(tx, mirror=mirror, overwrite=overwrite)
+    tx.execute(_Q["clear_masks"])
+    replaced = 0
+    is_new = not covers.is_covered(tx, mirror=mirror)
+    if is_new:
+        replaced = _replace_packages(tx, mirror=mirror, overwrite=overwrite)
+        replaced += source_versions.replace_sources(tx, mirror=mirror, overwrite=overwrite)
     if mirror:
         tx.execute(_Q["clear_base"])
     else:
@@ -289,17 +293,15 @@ def _put_together(
         if masked or replaced or renewed:
             tx.execute(_Q["apply_masks"])
     tx.execute(_Q["fill_result"])
-    clashes = _one(tx, "find_path_clashes")
-    if clashes["count"]:
-        raise PathClash(clashes["examples"], clashes["count"])
-    source_versions.refuse_path_clashes(tx)
+    if is_new:
+        _refuse_path_clashes(tx)
+        source_versions.refuse_path_clashes(tx)
     generics.refuse_path_clashes(tx)
     return replaced
 
 
 def _replace_packages(tx: Tx, *, mirror: bool, overwrite: bool) -> int:
     """Check the packages new to this repository; mask those of the base that they replace."""
-    tx.execute(_Q["clear_masks"])
     if not tx.execute(_Q["fill_fresh"]).rowcount:
         return 0
     tx.execute(_Q["analyze_fresh"])
@@ -323,6 +325,12 @@ def _refuse_duplicates(tx: Tx, query: str) -> None:
     row = _one(tx, query)
     if row["count"]:
         raise DuplicatePackages(row["examples"], row["count"])
+
+
+def _refuse_path_clashes(tx: Tx) -> None:
+    clashes = _one(tx, "find_path_clashes")
+    if clashes["count"]:
+        raise PathClash(clashes["examples"], clashes["count"])
 
 
 def _write(
