@@ -4,10 +4,10 @@
 -- name: find_cover
 -- A repository whose latest version holds all packages (kinds 1 and 2) and source packages (12) that
 -- are wanted. No row: none was found, or base holds packages beside them that stay (it goes whole in
--- mirror mode). Looked at are fewer repositories than there are fresh packages by the sixteen, newest
--- first: to look costs little beside the checks that it may save. A few places tell most of them
--- apart; of those that have these, eight are compared in whole. The offsets are fences: each place is
--- one probe, and the first that is missing is the last.
+-- mirror mode). To look costs little beside the checks that it may save: one repository for sixteen
+-- fresh packages, the newest first. A few places, that of the newest packages among them, tell most
+-- repositories apart; of those that have these, eight are compared in whole. The offsets are fences:
+-- each place is one probe, and the first that is missing is the last.
 with needed as materialized (
   select w.list, w.chunk, w.bits, bit_count(w.bits & ~ coalesce(b.bits, no_bits())) as fresh
     from wanted w join content_lists l on l.id = w.list and l.kind in (1, 2, 12)
@@ -16,7 +16,7 @@ with needed as materialized (
 places as materialized (
   select distinct on (part) list, chunk, bits
     from (select list, chunk, bits, ntile(8) over (order by chunk, list) as part from needed) n
-   order by part desc),
+   order by part desc, chunk desc, list),
 candidates as materialized (
   select id
     from (select id from repositories order by id desc limit (select sum(fresh) / 16 + 1 from needed)) r
