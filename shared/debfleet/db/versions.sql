@@ -139,9 +139,14 @@ update wanted w set bits = w.bits & ~ r.bits
  where l.id = w.list and (l.kind = r.kind or l.kind = link_kind(r.kind)) and w.chunk = r.chunk;
 
 -- name: fill_base
+-- The latest version is the chunks that are open; those that were closed are read for an earlier one alone.
 insert into base
 select list, chunk, bits from repository_chunks
- where repository = %(repository)s and added <= %(number)s and (removed is null or removed > %(number)s);
+ where repository = %(repository)s and added <= %(number)s and removed is null
+union all
+select list, chunk, bits from repository_chunks
+ where repository = %(repository)s and added <= %(number)s and removed > %(number)s
+   and %(number)s < (select max(number) from repository_versions where repository = %(repository)s);
 
 -- name: drop_upstream_files
 -- Release files and indices belong to one sync: no version inherits them.
