@@ -77,6 +77,8 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     got = fetch_files(access, wanted, worker.store, traffic, lambda _: tally.add())
     kept += [(g.sha256, g.size) for g in got if g.error is None and g.sha256 is not None]
     failed = [g for g in got if g.error is not None]
+    if not failed:
+        job = lease.hand_over()
     # What a row calls stored must outlive a loss of power.
     worker.store.flush()
     if failed:
