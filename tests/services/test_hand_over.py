@@ -77,7 +77,7 @@ def test_a_worker_begins_the_next_download_while_one_is_being_written_down(
 def test_a_file_that_is_not_there_is_settled_before_the_worker_takes_another_job(
     flow: Flow, upstream: Upstream, write: Write
 ) -> None:
-    task, [first, *_] = begin(flow, upstream, write)
+    _, [first, *_] = begin(flow, upstream, write)
     for path in upstream.folder.rglob("*.deb"):
         path.unlink()
 
