@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import peers
 import psycopg
 from inputs import write_suites
-from lab import V3, mirror, postgres
+from lab import V3, mirror, postgres, put_away
 from nginx import web
 from table import Place, Row, percentiles
 
@@ -55,7 +54,7 @@ def requests(place: Place) -> list[Row]:
         "A page of 100 packages at offset 0, in the middle, at the end: "
         + ", ".join(f"{seconds * 1000:.0f} ms" for seconds in pages),
     ]
-    shutil.rmtree(folder)
+    put_away(folder)
     return [row]
 
 

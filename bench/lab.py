@@ -158,7 +158,7 @@ def postgres(folder: Path, **options: str) -> Iterator[str]:
         yield server.url()
     finally:
         server.stop()
-        shutil.rmtree(place, ignore_errors=True)
+        put_away(place)
 
 
 @contextmanager
@@ -171,33 +171,25 @@ def mirror(
     try:
         with one_up(place) as up:
             settings = {"DEBFLEET_UPSTREAM_NETWORKS": "127.0.0.0/8", **(environ or {})}
-            yield Mirror(up.start("--workers", str(workers), environ=settings), settings)
+            running = Mirror(up.start("--workers", str(workers), environ=settings), settings)
+            os.sync()  # of a fresh database; who fetches is measured, not who was made before
+            yield running
     finally:
         put_away(place)
 
 
-_away: list[Path] = []
-
-
 def put_away(folder: Path) -> None:
-    """Free the room of a folder's files; ``remove_away`` removes them when the row is over.
+    """Free the room of a folder's files, which go with the whole benchmark's folder at its end.
 
-    ext4 does not take an inode that was freed in the last minutes, and looks at each of them anew
-    for every file that is made: after 2,000 files were removed, who comes next pays a millisecond
-    of CPU a file.
+    ext4 does not take an inode that was freed in the last five minutes, and looks at each of them
+    anew for every file that is made: after 2,000 files were removed, who comes next pays a
+    millisecond of CPU a file.
     """
     for root, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(root, name)
             if os.path.isfile(path) and not os.path.islink(path):
                 os.truncate(path, 0)
-    _away.append(folder)
-
-
-def remove_away() -> None:
-    """Remove what was put away."""
-    while _away:
-        shutil.rmtree(_away.pop(), ignore_errors=True)
 
 
 def task_seconds(task: Mapping[str, Any]) -> float:

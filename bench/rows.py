@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from inputs import (
     write_signed_suite,
     write_suites,
 )
-from lab import Mirror, Run, mirror, task_seconds
+from lab import Mirror, Run, mirror, put_away, task_seconds
 from nginx import web
 from table import Place, Row, by_turns
 
@@ -166,7 +165,7 @@ def _downloads(place: Place, title: str, count: int, size: int, goal: str) -> Ro
                 ("debmirror", lambda: peers.debmirror(url, given, folder)),
             ],
         )  # fmt: skip
-    shutil.rmtree(given.folder)
+    put_away(given.folder)
     return row
 
 
@@ -193,7 +192,7 @@ def far_away(place: Place) -> list[Row]:
                 for n in (1, 2, 4)
             ],
         )
-    shutil.rmtree(given.folder)
+    put_away(given.folder)
     return [row]
 
 
@@ -224,7 +223,7 @@ def ten_at_once(place: Place) -> list[Row]:
                 ("debfleet, ten at once", partial(ours, server.url, server.asked, 10)),
             ],
         )
-    shutil.rmtree(given.folder)
+    put_away(given.folder)
     return [row]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import Run, Unavailable, remove_away
+from lab import Run, Unavailable
 
 
 @dataclass
@@ -42,18 +43,16 @@ class Place:
 def by_turns(row: Row, place: Place, contenders: Sequence[tuple[str, Callable[[], Run]]]) -> None:
     """Run them by turns; who is not installed is named once and left out."""
     missing: set[str] = set()
-    try:
-        for _ in range(place.rounds):
-            for name, contend in contenders:
-                if name in missing:
-                    continue
-                try:
-                    row.add(name, contend())
-                except Unavailable as e:
-                    missing.add(name)
-                    row.notes.append(f"{name}: not run, since this machine lacks {e}")
-    finally:
-        remove_away()
+    for _ in range(place.rounds):
+        for name, contend in contenders:
+            if name in missing:
+                continue
+            os.sync()  # nobody waits for what others left to be written
+            try:
+                row.add(name, contend())
+            except Unavailable as e:
+                missing.add(name)
+                row.notes.append(f"{name}: not run, since this machine lacks {e}")
 
 
 def percentiles(seconds: Sequence[float]) -> str:

@@ -153,7 +153,7 @@ MUTANTS = (
     Mutant(
         "V7", "files are flushed before a row says that they are stored",
         "services/worker/debfleet_worker/steps/download.py",
-        "    worker.store.flush()\n", "",
+        "    worker.store.flush(found)\n", "",
         "tests/services/test_sync_troubles.py",
     ),
     Mutant(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,9 +131,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def flush(self) -> None:
+    def flush(self, found: Sequence[bytes] = ()) -> None:
         there = set(self._digests) - self._store.missing(self._digests)
-        self._store.flush()
+        self._store.flush(found)
         self.durable |= there
 
 

@@ -218,6 +218,29 @@ def test_many_bytes_are_written_while_more_come_and_flush_ends_it(tmp_path: Path
     assert store.missing(digests) == set()
 
 
+def test_few_files_are_flushed_one_by_one_and_what_others_kept_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[str] = set()
+    fsync = os.fsync
+
+    def seen(fd: int) -> None:
+        flushed.add(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    other, store = (DirectoryStore(str(tmp_path / "store")) for _ in range(2))
+    digests = [put(other, BODY), put(store, BODY[:5])]
+
+    store.flush([digests[0]])
+
+    files = {str(tmp_path / "store" / digest.hex()[:2] / digest.hex()) for digest in digests}
+    assert flushed == files | {os.path.dirname(path) for path in files}
+    flushed.clear()
+    store.flush()
+    assert not flushed
+
+
 def test_flush_and_check_of_a_good_store_succeed(store: Store, tmp_path: Path) -> None:
     put(store, BODY)
 

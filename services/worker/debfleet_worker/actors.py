@@ -6,8 +6,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -42,6 +43,10 @@ _FIRST_WAIT, _LONGEST_WAIT = 5.0, 60.0
 _LAST_SECONDS = 10.0
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 @dataclass(frozen=True)
 class Crew:
     """Who runs jobs in this process."""
@@ -51,12 +56,31 @@ class Crew:
     steps: Mapping[str, Step]  # by kind of job
     chores: Mapping[str, Step]  # by kind of task, for jobs of kind chore
     stopping: threading.Event = field(default_factory=threading.Event)
+    # Held by the job that has handed over and is not over yet: one of them at a time.
+    ending: threading.Lock = field(default_factory=threading.Lock)
 
 
-def run_job(crew: Crew, job_id: int) -> None:
+def take_job(crew: Crew, job_id: int) -> None:
+    """Run one job in a thread of its own, until it is over or has handed over (``Lease``)."""
+    free = threading.Event()
+
+    def run() -> None:
+        try:
+            run_job(crew, job_id, free.set)
+        finally:
+            free.set()
+
+    threading.Thread(target=run, name=f"job {job_id}", daemon=True).start()
+    free.wait()
+
+
+def run_job(crew: Crew, job_id: int, on_free: Callable[[], None] = _nothing) -> None:
     """Run one job, unless it is finished, not to run yet, or held by another worker. Never raises.
 
     A message that is late or doubled ends at the claim.
+
+    Args:
+        on_free: Called when the process may begin the next job beside what is left of this one.
     """
     worker = crew.worker
     if crew.stopping.is_set():
@@ -75,7 +99,7 @@ def run_job(crew: Crew, job_id: int) -> None:
     with bound(**job.log_ids):
         began = time.monotonic()
         with metrics.JOBS_IN_PROGRESS.during(kind=job.kind):
-            outcome = _run(crew, job)
+            outcome = _run(crew, job, on_free)
         seconds = round(time.monotonic() - began, 3)
         metrics.JOBS.add(kind=job.kind, outcome=outcome)
         metrics.JOB_SECONDS.observe(seconds, kind=job.kind)
@@ -83,24 +107,34 @@ def run_job(crew: Crew, job_id: int) -> None:
         log.info("job.ended", extra=extra)
 
 
-def _run(crew: Crew, job: Job) -> str:
+def _run(crew: Crew, job: Job, on_free: Callable[[], None]) -> str:
     worker = crew.worker
-    try:
+    with ExitStack() as ending:
+
+        def hand_over() -> Job:
+            nonlocal job
+            ending.enter_context(crew.ending)
+            worker.commit(lambda tx: jobs.hand_over(tx, job))
+            job = replace(job, scope=None, slots=0)
+            on_free()
+            return job
+
         try:
-            with crew.keeper.kept(job) as lease:
-                _step(crew, job)(worker, job, lease)
-            outcome = "done"
-        # The one place where a job's errors are dealt with.
-        except Exception as e:  # noqa: BLE001
-            outcome = _settle(worker, job, e)
-        worker.commit(lambda tx: tasks.start_waiting(tx, job.task))
-    except LeaseLost:
-        return "lost"
-    except psycopg.Error as e:
-        # We cannot even say what happened: the lease runs out and somebody tries again.
-        log.warning("outcome.unsaid", extra={"reason": str(e)})
-        return "unsaid"
-    return outcome
+            try:
+                with crew.keeper.kept(job, hand_over) as lease:
+                    _step(crew, job)(worker, job, lease)
+                outcome = "done"
+            # The one place where a job's errors are dealt with.
+            except Exception as e:  # noqa: BLE001
+                outcome = _settle(worker, job, e)
+            worker.commit(lambda tx: tasks.start_waiting(tx, job.task))
+        except LeaseLost:
+            return "lost"
+        except psycopg.Error as e:
+            # We cannot even say what happened: the lease runs out and somebody tries again.
+            log.warning("outcome.unsaid", extra={"reason": str(e)})
+            return "unsaid"
+        return outcome
 
 
 def _step(crew: Crew, job: Job) -> Step:

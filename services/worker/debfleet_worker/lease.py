@@ -31,8 +31,15 @@ _READ_TIMEOUT = 60.0  # of a remote that sets none
 class Lease:
     """A running job's right to work, as its step sees it. Safe to use from any thread."""
 
-    def __init__(self, job: Job, db: Database, settings: Settings) -> None:
+    def __init__(
+        self,
+        job: Job,
+        db: Database,
+        settings: Settings,
+        on_hand_over: Callable[[], Job] | None = None,
+    ) -> None:
         self.job = job
+        self._on_hand_over = on_hand_over
         self.renewed = time.monotonic()
         self._db = db
         self._lost = threading.Event()
@@ -76,6 +83,20 @@ class Lease:
         if time.monotonic() < self._closed_until:
             return 0
         return min(self._granted, self._share)
+
+    def hand_over(self) -> Job:
+        """Nothing more is asked of upstream: the next job gets the slots, and this process too.
+
+        Returns:
+            The job as it goes on: it needs no slots.
+
+        Raises:
+            LeaseLost: The job is not ours any more.
+        """
+        if self._on_hand_over is not None:
+            with self.busy():
+                self.job = self._on_hand_over()
+        return self.job
 
     def traffic(self, remote: Remote, on_beat: Callable[[], None] | None = None) -> Traffic:
         """What ``debfleet.fetch`` asks and tells while it works for this job.
@@ -216,9 +237,9 @@ class Keeper:
         self._thread.start()
 
     @contextmanager
-    def kept(self, job: Job) -> Iterator[Lease]:
-        """Keep the lease within the block."""
-        lease = Lease(job, self._work_db, self._settings)
+    def kept(self, job: Job, on_hand_over: Callable[[], Job] | None = None) -> Iterator[Lease]:
+        """Keep the lease within the block; ``on_hand_over``: see ``Lease.hand_over``."""
+        lease = Lease(job, self._work_db, self._settings, on_hand_over)
         with self._changed:
             self._leases.add(lease)
             self._changed.notify()

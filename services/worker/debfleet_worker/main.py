@@ -27,7 +27,7 @@ from debfleet.model import KINDS
 from debfleet.sealed import Sealer, sealer_of
 from debfleet.store import open_store
 from debfleet.vitals import Vitals
-from debfleet_worker.actors import Crew, run_job
+from debfleet_worker.actors import Crew, take_job
 from debfleet_worker.chores import CHORES
 from debfleet_worker.heart import Heart
 from debfleet_worker.lease import Keeper, Lease
@@ -217,7 +217,7 @@ def _start(crew: Crew, kinds: list[str], idle_ms: int, vitals: Vitals) -> Runnin
         broker.declare_queue(queue_name(kind))
 
     def run_one(job_id: int) -> None:
-        run_job(crew, job_id)
+        take_job(crew, job_id)
 
     # Made here, not by a decorator at import: that would make a global broker.
     first = queue_name(kinds[0])

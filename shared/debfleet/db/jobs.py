@@ -188,6 +188,16 @@ def finish(
     return _ring_next(tx, job)
 
 
+def hand_over(tx: Tx, job: Job) -> list[Ring]:
+    """Give a running job's slots to who comes next: it needs none for what is left of it.
+
+    Raises:
+        LeaseLost: It is not ours any more.
+    """
+    hold(tx, job)
+    return _ring_scopes(tx, job, set())
+
+
 def put_off(tx: Tx, job: Job, seconds: float, reason: str, *, counted: bool = False) -> list[Ring]:
     """Give a job up for some time; the sweep rings it when it is due.
 

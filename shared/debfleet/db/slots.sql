@@ -103,12 +103,12 @@ VALUES (%(scope)s, %(waiter)s, 0, clock_timestamp() + make_interval(secs => %(le
 ON CONFLICT (scope, holder) DO UPDATE SET until = excluded.until
 
 -- name: keep_place
--- The process of a download that has just ended comes for the next one in a moment: who asks
--- before it does leaves it its share. None where nothing waits, and no slots in any case.
+-- The process of a download that asks upstream for nothing more comes for the next one in a moment:
+-- who asks before it does leaves it its share. None where nothing waits, and no slots in any case.
 INSERT INTO slot_leases (scope, holder, granted, until)
 SELECT j.scope, %(waiter_prefix)s || j.worker, 0, clock_timestamp() + interval '2 s'
   FROM jobs j
- WHERE j.id = %(job)s AND j.kind = 'download' AND j.state = 'done' AND j.worker IS NOT NULL
+ WHERE j.id = %(job)s AND j.kind = 'download' AND j.state IN ('running', 'done') AND j.worker IS NOT NULL
    AND EXISTS (SELECT FROM jobs o
                 WHERE o.task = j.task AND o.kind = 'download' AND o.state = 'queued'
                   AND o.scope = j.scope)

@@ -47,8 +47,12 @@ class Store(Protocol):
     def link(self, sha256: bytes, seconds: int) -> str | None:
         """A URL where anyone may get an artifact for so long; None: there is none."""
 
-    def flush(self) -> None:
-        """On return, all that was kept before the call outlives a power loss."""
+    def flush(self, found: Sequence[bytes] = ()) -> None:
+        """On return, all that was kept before the call outlives a power loss.
+
+        Args:
+            found: Artifacts that others kept, who may not have come to flush them.
+        """
 
     def check(self) -> str:
         """Write and remove a little; says what the store is and how much room it has."""

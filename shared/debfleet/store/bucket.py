@@ -137,7 +137,7 @@ class BucketStore:
         expires = timedelta(seconds=seconds)
         return self._asked(lambda: obstore.sign(objects, "GET", _key(sha256), expires))
 
-    def flush(self) -> None:
+    def flush(self, found: Sequence[bytes] = ()) -> None:
         """See ``Store``; an upload that was answered is durable already."""
 
     def check(self) -> str:

@@ -17,6 +17,7 @@ from debfleet.store.receiver import Receiver
 _libc = ctypes.CDLL(None, use_errno=True)
 _quick_libc = ctypes.PyDLL(None)  # for calls so short that no other thread need run meanwhile
 _quick_libc.syscall.restype = ctypes.c_long
+_FEW = 8  # files that are flushed one by one
 _AHEAD_BYTES = 8 << 20  # kept since the disk was last told to write
 _OPENAT2 = 437  # the same number on all machines but Alpha
 _HERE = -100  # AT_FDCWD
@@ -36,7 +37,8 @@ class DirectoryStore:
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
         self._temporary = f"{self._root}/temporary"
-        self._is_dirty = False
+        self._keeping = threading.Lock()
+        self._kept: list[str] = []  # since the last flush; one more than _FEW stand for all
         self._flushing = threading.Lock()
         self._unwritten = 0  # bytes
         self._writing = threading.Lock()
@@ -90,22 +92,30 @@ class DirectoryStore:
         """See ``Store``."""
         return None
 
-    def flush(self) -> None:
-        """See ``Store``; one syncfs for all files, and nothing when nothing was kept."""
+    def flush(self, found: Sequence[bytes] = ()) -> None:
+        """See ``Store``; nothing when nothing was kept.
+
+        Few files one by one: syncfs waits for all that anybody has written to the file system.
+        """
+        self._note_kept(*map(self._path, found[: _FEW + 1]))
         # Who finds nothing to do has waited for the one that did it.
         with self._flushing, self._writing:
-            if not self._is_dirty:
-                return
             # Before the call: what another thread keeps meanwhile may not be part of it.
-            self._is_dirty = False
+            with self._keeping:
+                kept, self._kept = self._kept, []
+            if not kept:
+                return
             try:
-                _sync(self._root)
+                if len(kept) > _FEW:
+                    _sync(self._root)
+                else:
+                    _sync_files(kept)
                 if self._write_error is not None:
                     # The kernel tells an error once, this time to who wrote ahead.
                     error, self._write_error = self._write_error, None
                     raise error
             except OSError as e:
-                self._is_dirty = True
+                self._note_kept(*kept)
                 raise StoreError(f"{self._root} cannot be flushed: {e.strerror}") from e
 
     def check(self) -> str:
@@ -133,11 +143,15 @@ class DirectoryStore:
         except FileNotFoundError:
             _make_folder(os.path.dirname(target))
             os.rename(path, target)
-        self._is_dirty = True
+        self._note_kept(target)
         self._unwritten += size
         if self._unwritten >= _AHEAD_BYTES and not self._writing.locked():
             self._unwritten = 0
             threading.Thread(target=self.write_ahead, name="store-writes", daemon=True).start()
+
+    def _note_kept(self, *paths: str) -> None:
+        with self._keeping:
+            self._kept += paths[: _FEW + 1 - len(self._kept)]
 
     def write_ahead(self) -> None:
         """Let the disk write while the next files come, so that ``flush`` has little to wait for.
@@ -191,6 +205,17 @@ def _open_known(path: str) -> int | None:
 def _make_folder(path: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
+
+
+def _sync_files(paths: Sequence[str]) -> None:
+    """Bytes first, then the names that they have in their folders."""
+    for path in dict.fromkeys((*paths, *map(os.path.dirname, paths))):
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 def _sync(folder: str) -> None:

@@ -64,6 +64,7 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     access = access_of(remote, worker.sealer, worker.settings)
     traffic = lease.traffic(remote, tally.tell)
     kept, wanted = _already_there(worker.store, wanted, lease, tally, to_see)
+    found = [digest for digest, _ in kept]
     shown = _shown(
         worker.store, access, [w for w in wanted if to_see.get(w.sha256 or b"")], traffic
     )
@@ -71,14 +72,16 @@ def run(worker: Worker, job: Job, lease: Lease) -> None:
     kept += shown.items()
     wanted = [w for w in wanted if w.sha256 not in shown]
     elsewhere = [w for w in wanted if w.sha256 not in to_see]
-    found = fetch_elsewhere(worker, lease, remote, elsewhere, tally)
-    kept += found.items()
-    wanted = [w for w in wanted if w.sha256 not in found]
+    brought = fetch_elsewhere(worker, lease, remote, elsewhere, tally)
+    kept += brought.items()
+    wanted = [w for w in wanted if w.sha256 not in brought]
     got = fetch_files(access, wanted, worker.store, traffic, lambda _: tally.add())
     kept += [(g.sha256, g.size) for g in got if g.error is None and g.sha256 is not None]
     failed = [g for g in got if g.error is not None]
+    if not failed:
+        job = lease.hand_over()
     # What a row calls stored must outlive a loss of power.
-    worker.store.flush()
+    worker.store.flush(found)
     if failed:
         # What is tried again, or was not tried at a closed host, is not dealt with.
         tally.add(sum(not may_pass(g.error) for g in failed))

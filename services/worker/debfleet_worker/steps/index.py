@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -100,7 +101,13 @@ def _fetch(
         attempts += 1
         early = _EarlyReading(worker, lease, wanted)
         try:
-            with fetch_one(access, file, worker.store, traffic) as receiver:
+            with (
+                fetch_one(access, file, worker.store, traffic) as receiver,
+                ThreadPoolExecutor(1, "forms") as beside,
+            ):
+                others = beside.submit(
+                    _fetch_other_forms, worker, access, lease, remote, wanted, form
+                )
                 reader = None if wanted.lists == Kind.GENERIC else early.read
                 plain = unpack(receiver.path(), form, wanted, worker.store, lease.check, reader)
                 size = receiver.size
@@ -117,11 +124,11 @@ def _fetch(
         assert file.sha256 is not None
         files = {form: (file.sha256, size), wanted.path: (plain.sha256, plain.size)}
         try:
-            stored = _Stored(plain, early.parsed, files, attempts)
-            return _with_other_forms(worker, access, lease, remote, wanted, stored)
+            found, more, dropped = others.result()
         except BaseException:
             plain.close()
             raise
+        return _Stored(plain, early.parsed, files | found, attempts + more, dropped)
     because = wrong or gone or NoPackageIndex(f"{wanted.path} is named in no known form")
     raise_if_rotated(worker, job, lease, remote, because)
     if wrong is not None:
@@ -157,24 +164,24 @@ def _addresses(wanted: WantedIndex) -> tuple[bool, ...]:
     return (False, True) if wanted.lists == Kind.GENERIC else (True, False)
 
 
-def _with_other_forms(
-    worker: Worker,
-    access: Access,
-    lease: Lease,
-    remote: Remote,
-    wanted: WantedIndex,
-    stored: _Stored,
-) -> _Stored:
-    """Fetch the forms beside the one that was read; what cannot be had is dropped."""
-    files, attempts = dict(stored.files), stored.attempts
+def _fetch_other_forms(
+    worker: Worker, access: Access, lease: Lease, remote: Remote, wanted: WantedIndex, read: str
+) -> tuple[dict[str, tuple[bytes, int]], int, list[str]]:
+    """Fetch the forms beside the one that is read and the plain one, which comes of it.
+
+    Returns:
+        Those that are stored now, how many downloads were tried, and what cannot be had, with why.
+    """
+    files: dict[str, tuple[bytes, int]] = {}
     errors: dict[str, DebfleetError | None] = {}
+    attempts = 0
     patience = worker.settings.upstream_patience_seconds
     for by_hash in _addresses(wanted):
         others = {}
         for below, file in wanted.files.items():
             form = paths.in_directory(wanted.directory, below)
             path = paths.by_hash_path(form, file["sha256"]) if by_hash else form
-            if form not in files:
+            if form not in (*files, read, wanted.path):
                 digest = bytes.fromhex(file["sha256"])
                 others[form] = Wanted(path=path, sha256=digest, size=file["size"])
         found = fetch_files(access, list(others.values()), worker.store, lease.traffic(remote))
@@ -186,7 +193,7 @@ def _with_other_forms(
             elif error is not None and may_pass(error) and lease.job.age < patience:
                 raise error
     dropped = [f"{form}: {error}" for form, error in errors.items() if form not in files]
-    return replace(stored, files=files, attempts=attempts, dropped=dropped)
+    return files, attempts, dropped
 
 
 class _EarlyReading:
