@@ -1,10 +1,10 @@
 """Hear the bell: brokers whose consumers take a message only when its job can start at once.
 
 A process runs one download, and the end of the one before (``Lease.hand_over``), beside one job of
-any other kind. Dramatiq would fetch one message of
-each queue and let it wait here while other workers idle. So the queues of one group share a turn:
-a consumer that gets a message takes the turn and keeps it to the message's end; while the turn is
-taken, the other consumers of the group leave the broker, and come back after.
+any other kind. Dramatiq would fetch one message of each queue and let it wait here while other
+workers idle. So the queues of one group share a turn: a consumer that gets a message takes the turn
+and keeps it to the message's end; while the turn is taken, the other consumers of the group leave
+the broker, and come back after.
 """
 
 from __future__ import annotations
