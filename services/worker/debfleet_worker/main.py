@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -45,6 +46,9 @@ _LAST_SECONDS = 5.0  # for a job that was handed back to notice it
 # How long a thread that computes lets one wait that comes back from C: unpacking does so several
 # times a block, beside the thread that reads along.
 _TURN_SECONDS = 0.0005
+# Objects more than before, and rounds of the younger ones before one of the older: what a download
+# leaves is gone without it, and each collection looks at all requests that are under way.
+_COLLECTED_AFTER = (20_000, 20, 50)
 
 
 def run_worker(settings: Settings, queues: Collection[str] | None = None) -> int:
@@ -58,6 +62,8 @@ def run_worker(settings: Settings, queues: Collection[str] | None = None) -> int
     """
     settings.need("database_url", "store_url", "secret_key")
     sys.setswitchinterval(_TURN_SECONDS)
+    gc.freeze()  # what was imported stays: no collection need look at it
+    gc.set_threshold(*_COLLECTED_AFTER)
     listening = listen(settings.metrics_address)
     begin_metrics(settings, "worker")
     stop = threading.Event()
