@@ -75,7 +75,7 @@ def _render(rows: Sequence[Row], rounds: int) -> str:
         "which the contenders took turns. Every figure of debfleet runs from the POST to the "
         "task's end and includes every unit that Pulp's contract asks for; `up --workers 2` on "
         "its embedded Postgres, unless the line says otherwise. Memory is that of the largest "
-        "process.",
+        "process. Each contender begins when what was written before it is on the disk.",
         "",
         "![ratios](benchmarks.svg)",
     ]
