@@ -109,7 +109,7 @@ class DirectoryStore:
                 if len(kept) > _FEW:
                     _sync(self._root)
                 else:
-                    _sync_files(kept)
+                    _sync_files(kept, self._root)
                 if self._write_error is not None:
                     # The kernel tells an error once, this time to who wrote ahead.
                     error, self._write_error = self._write_error, None
@@ -207,9 +207,9 @@ def _make_folder(path: str) -> None:
         os.mkdir(path, 0o700)
 
 
-def _sync_files(paths: Sequence[str]) -> None:
-    """Bytes first, then the names that they have in their folders."""
-    for path in dict.fromkeys((*paths, *map(os.path.dirname, paths))):
+def _sync_files(paths: Sequence[str], root: str) -> None:
+    """Bytes first, then the names of the files in their folders, and of the folders in the root."""
+    for path in dict.fromkeys((*paths, *map(os.path.dirname, paths), root)):
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
