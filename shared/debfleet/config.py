@@ -198,7 +198,7 @@ class Settings:
     grace_seconds: int = _setting(
         20, "how long running jobs may go on at SIGTERM before they are handed back", _natural
     )
-    chunk_files: int = _setting(256, "files in one download job", _positive)
+    chunk_files: int = _setting(1024, "files in one download job", _positive)
     chunk_bytes: int = _setting(256 << 20, "bytes in one download job", _positive)
     plan_rounds: int = _setting(
         4, "how often a sync is planned when upstream changes under it", _positive

@@ -233,7 +233,7 @@ def test_missing_files_are_those_of_accepted_packages_that_are_not_stored(db: Da
     texts = [stanza("a"), stanza("b"), stanza("c", architecture="all"), stanza("b", note=" again")]
     index = ingest(db, texts).index
 
-    def plan(tx: Tx) -> list[tuple[int, int]]:
+    def plan(tx: Tx) -> list[dict[int, int]]:
         task = add_task(tx)
         want(tx, task, [Want(index, accept=("amd64",)), Want(index)])
         sha256 = tx.execute("select sha256 from packages where name = 'a'").fetchone()
@@ -241,7 +241,7 @@ def test_missing_files_are_those_of_accepted_packages_that_are_not_stored(db: Da
         units.add_artifacts(tx, [(sha256["sha256"], 1000), (sha256["sha256"], 1000)])
         return [units.list_missing_files(tx, task, positions) for positions in ([0], [0], [1])]
 
-    assert db.run(plan) == [(1, 1000), (0, 0), (1, 1000)]
+    assert db.run(plan) == [{0: 1}, {}, {0: 1}]
     with db.transaction() as tx:
         rows = tx.execute("select path from task_files order by 1").fetchall()
     assert [row["path"] for row in rows] == [

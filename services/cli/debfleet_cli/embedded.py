@@ -89,6 +89,11 @@ class EmbeddedPostgres:
             if known is None:
                 db.execute("create database debfleet")
 
+    def write_out(self) -> None:
+        """Write all that has changed to its files, and make room for what comes next."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as db:
+            db.execute("checkpoint")
+
     def stop(self, seconds: float = 60) -> None:
         """End it: sessions are cut, a checkpoint is written; killed when that takes too long."""
         if self._process is None:

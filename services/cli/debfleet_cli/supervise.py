@@ -145,7 +145,8 @@ class Supervisor:
                 self._postgres = EmbeddedPostgres(self._place.postgres)
                 self._postgres.start()
             settings = self._place.complete(self._given)
-            migrate(settings.database_url)
+            if migrate(settings.database_url) and self._postgres:
+                self._postgres.write_out()
             with Database(settings.database_url, size=1, name="debfleet up") as db:
                 db.run(lambda tx: check_secret_key(tx, sealer_of(settings)))
                 password = ensure_admin(db, settings)

@@ -27,6 +27,8 @@ def fetch_elsewhere(
     if not by_digest:
         return {}
     with worker.db.transaction() as tx:
+        if not alternates.are_there(tx):
+            return {}
         places = alternates.list_places(tx, list(by_digest), remote.id)
     kept: dict[bytes, int] = {}
     for source in dict.fromkeys(place.remote for place in places):

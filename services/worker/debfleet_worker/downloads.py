@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 
@@ -13,7 +13,7 @@ from debfleet.config import Settings
 from debfleet.db import generics, plans, seen_files, tasks, units
 from debfleet.db.connect import Tx
 from debfleet.db.jobs import NewJob
-from debfleet.db.plans import WantedIndex
+from debfleet.db.plans import Dealing, WantedIndex
 from debfleet.db.seen_files import Reach
 from debfleet.model import Job, Kind, Remote
 from debfleet.reports import DOWNLOADS
@@ -28,26 +28,8 @@ DEFAULT_CONCURRENCY = 20  # of a remote that says nothing (rest-api.md, decided 
 
 def open_downloads(tx: Tx, settings: Settings, job: Job, remote: Remote) -> list[NewJob]:
     """Deal the task's missing files into chunks, a job for each."""
-    concurrency = remote.download_concurrency or DEFAULT_CONCURRENCY
-    slots = min(settings.window, concurrency, max(1, plans.count_live_workers(tx)))
-    chunks = plans.deal_files(
-        tx,
-        job.task,
-        job.id,
-        most_files=settings.chunk_files,
-        most_bytes=settings.chunk_bytes,
-        slots=slots,
-    )
-    more = {"vanishing": True} if job.args.get("vanishing") else {}
-    return [
-        # The number of files is for the report's total alone: the rows are what is fetched.
-        NewJob(
-            "download",
-            {"opener": job.id, "chunk": n, "files": files} | more,
-            scope=f"remote:{remote.id}",
-        )
-        for n, files in chunks.items()
-    ]
+    dealing = _dealing(tx, settings, job, remote)
+    return _downloads(job, remote, plans.deal_files(tx, job.task, dealing))
 
 
 def open_missing(
@@ -66,18 +48,45 @@ def open_missing(
     if job.task_args["repository"] is None:
         return []  # a refresh only looks what there is
     is_immediate = remote.policy == "immediate"
+    lists = [w.position for w in wanted if w.lists == Kind.GENERIC]
+    others = [w.position for w in wanted if w.lists != Kind.GENERIC]
+    if reach is None and not lists:
+        if not (others and is_immediate):
+            return []
+        dealing = _dealing(tx, settings, job, remote)
+        chunks = units.list_missing_files(tx, job.task, others, dealing)
+        return _downloads(job, remote, chunks)
     if reach is not None and wanted:
         at = [w.position for w in wanted]
         seen_files.note_files(tx, job.task, at, remote.id, reach, everything=is_immediate)
-    lists = [w.position for w in wanted if w.lists == Kind.GENERIC]
-    others = [w.position for w in wanted if w.lists != Kind.GENERIC]
     if lists:
         generics.list_missing_files(tx, job.task, lists, everything=is_immediate)
     if others and is_immediate:
         units.list_missing_files(tx, job.task, others)
-    if lists or (others and (is_immediate or reach is not None)):
-        return open_downloads(tx, settings, job, remote)
-    return []
+    return open_downloads(tx, settings, job, remote) if wanted else []
+
+
+def _dealing(tx: Tx, settings: Settings, job: Job, remote: Remote) -> Dealing:
+    concurrency = remote.download_concurrency or DEFAULT_CONCURRENCY
+    return Dealing(
+        opener=job.id,
+        most_files=settings.chunk_files,
+        most_bytes=settings.chunk_bytes,
+        slots=min(settings.window, concurrency, max(1, plans.count_live_workers(tx))),
+    )
+
+
+def _downloads(job: Job, remote: Remote, chunks: Mapping[int, int]) -> list[NewJob]:
+    more = {"vanishing": True} if job.args.get("vanishing") else {}
+    return [
+        # The number of files is for the report's total alone: the rows are what is fetched.
+        NewJob(
+            "download",
+            {"opener": job.id, "chunk": n, "files": files} | more,
+            scope=f"remote:{remote.id}",
+        )
+        for n, files in chunks.items()
+    ]
 
 
 def count_downloads(tx: Tx, task: int, done: int) -> None:

@@ -60,6 +60,11 @@ def note_refreshed(tx: Tx, id: int, remote: int) -> None:
     tx.execute(_q["note_refreshed"], {"id": id, "remote": remote})
 
 
+def are_there(tx: Tx) -> bool:
+    """Is there any alternate source?"""
+    return tx.execute(_q["find_any"]).fetchone() is not None
+
+
 def list_places(tx: Tx, digests: Sequence[bytes], remote: int) -> list[Source]:
     """Where files can be had instead of at a remote, in the order in which that is tried."""
     rows = tx.execute(_q["list_places"], {"digests": list(digests), "remote": remote})

@@ -21,9 +21,12 @@ DELETE FROM alternate_sources WHERE uuid = %(uuid)s RETURNING id
 -- name: note_refreshed
 UPDATE alternate_sources SET last_refreshed = now() WHERE id = %(id)s AND remote = %(remote)s
 
+-- name: find_any
+SELECT FROM alternate_sources LIMIT 1
+
 -- name: list_places
 -- Where alternate sources offer files, at the path that their newest index says; the oldest source
--- first. Costs nothing where there is none.
+-- first.
 SELECT DISTINCT ON (found.source, found.sha256) found.remote, found.sha256, found.path
   FROM (SELECT a.id AS source, a.remote, u.sha256, u.path, o.index
           FROM (SELECT sha256, kind::int AS kind, id, relative_path AS path FROM packages
@@ -37,5 +40,5 @@ SELECT DISTINCT ON (found.source, found.sha256) found.remote, found.sha256, foun
           JOIN index_chunks c ON c.kind = u.kind AND c.chunk = chunk_of(u.id) AND get_bit(c.bits, place_of(u.id)) = 1
           JOIN offers o ON o.index = c.index
           JOIN alternate_sources a ON a.remote = o.remote
-         WHERE EXISTS (SELECT FROM alternate_sources) AND a.remote <> %(remote)s) found
+         WHERE a.remote <> %(remote)s) found
  ORDER BY found.source, found.sha256, found.index DESC

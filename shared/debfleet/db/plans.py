@@ -245,23 +245,23 @@ def list_stored(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:
     return {r["sha256"] for r in tx.execute(_q["list_stored"], {"digests": list(digests)})}
 
 
-def deal_files(
-    tx: Tx, task: int, opener: int, *, most_files: int, most_bytes: int, slots: int
-) -> dict[int, int]:
-    """Deal the files that are in no chunk yet into chunks of this opener: number to files in it.
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """How files are dealt into chunks, a download job for each.
 
     Chunks are small enough that each of ``slots`` workers gets four, where there are enough files
     to make that worth a job (16).
     """
-    row = tx.execute(_q["count_files_to_deal"], {"task": task}).fetchone()
-    files = row["files"] if row else 0
-    if not files:
-        return {}
-    most_files = max(1, min(most_files, max(16, -(-files // (4 * max(1, slots))))))
-    rows = tx.execute(
-        _q["deal_files"],
-        {"task": task, "opener": opener, "most_files": most_files, "most_bytes": most_bytes},
-    )
+
+    opener: int  # the job that opens the downloads
+    most_files: int
+    most_bytes: int
+    slots: int  # at least 1
+
+
+def deal_files(tx: Tx, task: int, dealing: Dealing) -> dict[int, int]:
+    """Deal the files that are in no chunk yet: chunk to files in it."""
+    rows = tx.execute(_q["deal_files"], {"task": task, **asdict(dealing)})
     return {r["chunk"]: r["files"] for r in rows}
 
 

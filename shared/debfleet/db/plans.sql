@@ -187,14 +187,14 @@ returning id;
 -- name: list_stored
 select sha256 from artifacts where sha256 = any(%(digests)s::bytea[]);
 
--- name: count_files_to_deal
-select count(*) as files from task_files where task = %(task)s and chunk is null;
-
 -- name: deal_files
--- Neighbours of the archive go together; a chunk ends at either bound.
+-- Neighbours of the archive go together; a chunk ends at either bound, or where each of the slots has
+-- got four, of 16 files at least.
 -- A file of unknown size counts as one of 4 MiB.
 with f as (
-  select sha256, (row_number() over w - 1) / %(most_files)s as by_count,
+  select sha256,
+         (row_number() over w - 1)
+           / greatest(1, least(%(most_files)s, greatest(16, (count(*) over () - 1) / (4 * %(slots)s) + 1))) as by_count,
          (sum(coalesce(size, 4 << 20)) over w - coalesce(size, 4 << 20)) / %(most_bytes)s::numeric as by_bytes
     from task_files where task = %(task)s and chunk is null
   window w as (order by path, sha256)),

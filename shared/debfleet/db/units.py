@@ -6,7 +6,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import LiteralString, TypedDict
 
@@ -15,12 +15,14 @@ from psycopg.types.json import Jsonb
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
+from debfleet.db.plans import Dealing
 from debfleet.deb.packages import StanzaRefused, parse_package
 from debfleet.model import Kind
 
 CHUNK = 4096  # ids in one chunk; chunk_size() in the database says the same
 BATCH = 4000  # stanzas at a time, or so many that they have
 BATCH_BYTES = 8 << 20  # of them: what the memory of an ingestion follows
+_UNDEALT = {"opener": None, "most_files": 1, "most_bytes": 1, "slots": 1}
 EXAMPLES = 1000  # of each reason for leaving a stanza out
 
 Staged = tuple[str | int | bytes | None, ...]  # a row of a form's staging table
@@ -161,17 +163,21 @@ def add_index(
     return int(row["id"])
 
 
-def list_missing_files(tx: Tx, task: int, positions: Sequence[int]) -> tuple[int, int]:
+def list_missing_files(
+    tx: Tx, task: int, positions: Sequence[int], dealing: Dealing | None = None
+) -> dict[int, int]:
     """Note the files of some wanted indices that are not stored, for the task to fetch.
 
+    Args:
+        dealing: Deal them out too, into the first chunks of its opener.
+
     Returns:
-        How many were added (files noted before do not count again), and their bytes.
+        Chunk to files in it; 0: in no chunk yet. Files noted before do not count again.
     """
-    row = tx.execute(
-        _Q["list_missing_files"], {"task": task, "positions": list(positions)}
-    ).fetchone()
-    assert row is not None
-    return row["count"], row["bytes"]
+    how = _UNDEALT if dealing is None else asdict(dealing)
+    values = {"task": task, "positions": list(positions), **how}
+    rows = tx.execute(_Q["list_missing_files"], values)
+    return {row["chunk"]: row["files"] for row in rows}
 
 
 def add_artifacts(tx: Tx, rows: Sequence[tuple[bytes, int]]) -> None:
