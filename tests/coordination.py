@@ -63,9 +63,9 @@ def ask(
     new = tasks.NewTask(
         kind=kind, name=f"test.{kind}", exclusive=exclusive, shared=shared, job_kind=job_kind
     )
-    asked = db.run(lambda tx: tasks.ask(tx, new))
+    asked = db.run(lambda tx: tasks.ask(tx, new, at_once=bell is not None))
     if bell is not None:
-        bell.ring(db.run(lambda tx: tasks.start(tx, asked.id)))
+        bell.ring(asked.rings or db.run(lambda tx: tasks.start(tx, asked.id)))
     return asked.id
 
 

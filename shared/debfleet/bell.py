@@ -38,6 +38,11 @@ ACTOR = "run_job"
 CHANNEL = "debfleet_jobs"  # of Postgres' NOTIFY
 _DELIVERY_LIMIT = 20  # a message that takes its worker down so often goes to the dead letters
 _BACKLOG = 10_000
+# Nothing waits for a disk: a ring may be lost, and what it rings for is committed already.
+_NOTIFY = """
+select set_config('synchronous_commit', 'off', true), pg_notify(%s, said)
+  from unnest(%s::text[]) said
+"""
 
 
 class Bell(Protocol):
@@ -278,7 +283,7 @@ class NotifyBell:
         self._notify(self._db, said)
 
     def _notify(self, db: psycopg.Connection[Any], said: list[str]) -> None:
-        db.execute("select pg_notify(%s, said) from unnest(%s::text[]) said", (CHANNEL, said))
+        db.execute(_NOTIFY, (CHANNEL, said))
 
 
 def read_notification(payload: str) -> Ring | None:

@@ -25,22 +25,22 @@ def take_turn(tx: Tx, exclusive: Sequence[str], shared: Sequence[str]) -> None:
     Take it before the task's row is made: ids then follow the order of asking, and a task's claims
     are there before any younger one's.
     """
-    resources, _ = _claimable(exclusive, shared)
+    resources, _ = claimable(exclusive, shared)
     tx.execute(_q["lock_resources"], {"resources": resources})
 
 
 def are_free(tx: Tx, exclusive: Sequence[str], shared: Sequence[str]) -> bool:
     """Whether a task on these could start at once, until the transaction ends (``take_turn``)."""
-    resources, flags = _claimable(exclusive, shared)
+    resources, flags = claimable(exclusive, shared)
     found = tx.execute(_q["find_conflict"], {"resources": resources, "exclusive": flags}).fetchone()
     return found is None
 
 
-def add_claims(tx: Tx, task: int, exclusive: Sequence[str], shared: Sequence[str]) -> None:
-    """Claim for a task that was made after ``take_turn``."""
-    resources, flags = _claimable(exclusive, shared)
-    if resources:
-        tx.execute(_q["add_claims"], {"task": task, "resources": resources, "exclusive": flags})
+def claimable(exclusive: Sequence[str], shared: Sequence[str]) -> tuple[list[str], list[bool]]:
+    """Each resource once, and whether it is claimed exclusively: that wins over shared."""
+    wanted = {r: False for r in shared if not r.startswith(_SHARED_BY_ALL)}
+    wanted |= dict.fromkeys(exclusive, True)
+    return list(wanted), list(wanted.values())
 
 
 def reserved(exclusive: Sequence[str], shared: Sequence[str]) -> list[str]:
@@ -51,10 +51,3 @@ def reserved(exclusive: Sequence[str], shared: Sequence[str]) -> list[str]:
 def resources_of(reserved: Sequence[str]) -> list[str]:
     """The PRNs in ``tasks.reserved``."""
     return [r.removeprefix("shared:") for r in reserved]
-
-
-def _claimable(exclusive: Sequence[str], shared: Sequence[str]) -> tuple[list[str], list[bool]]:
-    """Each resource once; exclusive wins where it is asked for both ways."""
-    wanted = {r: False for r in shared if not r.startswith(_SHARED_BY_ALL)}
-    wanted |= dict.fromkeys(exclusive, True)
-    return list(wanted), list(wanted.values())

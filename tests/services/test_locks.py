@@ -6,13 +6,14 @@ import random
 import statistics
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 from uuid import uuid4
 
 import pytest
 
-from coordination import ask, claimed, rows, task_row
+from coordination import ask, claimed, rows, task_row, wait_for
 from debfleet import locks
 from debfleet.config import Settings
 from debfleet.db import jobs, tasks
@@ -21,6 +22,10 @@ from debfleet.model import Ring
 
 A, B = "prn:deb.aptrepository:a", "prn:deb.aptrepository:b"
 REMOTE = "prn:deb.aptremote:r"
+_WAITING = """
+select from pg_locks where locktype = 'advisory' and not granted
+   and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 def start(db: Database, task: int) -> list[Ring]:
@@ -32,6 +37,88 @@ def end(db: Database, settings: Settings, ring: Ring) -> list[Ring]:
     job = claimed(db, settings, ring.job)
     db.run(lambda tx: tasks.complete(tx, job))
     return db.run(lambda tx: tasks.start_waiting(tx, job.task))
+
+
+def ask_at_once(
+    db: Database, *, exclusive: Sequence[str] = (), shared: Sequence[str] = ()
+) -> tasks.Asked:
+    """As the API does."""
+    new = tasks.NewTask("modify", "x", exclusive=exclusive, shared=shared)
+    return db.run(lambda tx: tasks.ask(tx, new, at_once=True))
+
+
+def test_a_task_that_finds_its_resources_free_starts_in_the_transaction_that_asks_for_it(
+    db: Database, settings: Settings
+) -> None:
+    asked = ask_at_once(db, exclusive=[A], shared=[REMOTE])
+
+    [ring] = asked.rings
+    assert task_row(db, asked.id)["unblocked"] is not None
+    assert rows(db, "select task, rings, rung is not null as is_rung from jobs where id = %s",
+                ring.job) == [{"task": asked.id, "rings": 1, "is_rung": True}]  # fmt: skip
+    assert start(db, asked.id) == []
+    assert claimed(db, settings, ring.job).task == asked.id
+
+
+@pytest.mark.parametrize(
+    ("older", "younger"),
+    [
+        ({"exclusive": [A]}, {"exclusive": [A]}),
+        ({"exclusive": [A]}, {"shared": [A]}),
+        ({"shared": [A]}, {"exclusive": [A]}),
+    ],
+)
+def test_a_task_with_an_older_one_in_its_way_does_not_start_at_once(
+    db: Database,
+    settings: Settings,
+    older: Mapping[str, Sequence[str]],
+    younger: Mapping[str, Sequence[str]],
+) -> None:
+    [ring] = ask_at_once(db, **older).rings
+
+    waiting = ask_at_once(db, **younger)
+
+    assert waiting.rings == ()
+    assert task_row(db, waiting.id)["unblocked"] is None
+    assert start(db, waiting.id) == []
+    assert len(end(db, settings, ring)) == 1
+
+
+def test_who_waited_for_its_turn_sees_what_was_asked_for_meanwhile(db: Database) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with db.transaction() as tx:
+            new = tasks.NewTask("modify", "x", exclusive=[A])
+            first = tasks.ask(tx, new, at_once=True)
+            second = pool.submit(ask_at_once, db, exclusive=[A])
+            wait_for(lambda: rows(db, _WAITING))
+
+        assert len(first.rings) == 1
+        assert second.result(timeout=60).rings == ()
+
+
+def test_a_deadlock_while_it_takes_its_turn_is_tried_again(db: Database) -> None:
+    held = threading.Event()
+
+    def other() -> None:
+        """Takes the two turns the wrong way round, and gives in last."""
+        with db.transaction() as tx:
+            tx.execute("set local deadlock_timeout = '100s'")
+            locks.take_turn(tx, [last], [])
+            held.set()
+            wait_for(lambda: rows(db, _WAITING))
+            locks.take_turn(tx, [first], [])
+
+    [hashes] = rows(db, "select array_agg(r order by hashtextextended(r, 0)) as ordered"
+                        " from unnest(%s::text[]) r", [A, B])  # fmt: skip
+    first, last = hashes["ordered"]
+    with ThreadPoolExecutor(1) as pool:
+        crossing = pool.submit(other)
+        assert held.wait(60)
+        asked = ask_at_once(db, exclusive=[A, B])
+        crossing.result(timeout=60)
+
+    assert len(asked.rings) == 1
+    assert len(rows(db, "select from tasks")) == 1
 
 
 def test_the_second_writer_of_a_repository_waits_for_the_first(
@@ -149,8 +236,9 @@ def test_a_thousand_waiting_for_one_repository_do_not_hold_up_another(db: Databa
     assert statistics.median(refused) < 0.1
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 def test_random_tasks_of_many_askers_keep_every_lock_and_none_is_stranded(
-    database_url: str, settings: Settings
+    database_url: str, settings: Settings, at_once: bool
 ) -> None:
     """The rings are all that moves the workers: no sweep helps here."""
     resources = [f"prn:deb.aptrepository:{n}" for n in range(4)]
@@ -166,8 +254,9 @@ def test_random_tasks_of_many_askers_keep_every_lock_and_none_is_stranded(
         for _ in range(total // 3):
             wanted = chance.sample(resources, chance.randint(1, 2))
             split = chance.randint(0, len(wanted))
-            task = ask(db, exclusive=wanted[:split], shared=wanted[split:])
-            for ring in start(db, task):
+            new = tasks.NewTask("modify", "x", exclusive=wanted[:split], shared=wanted[split:])
+            asked = db.run(lambda tx, new=new: tasks.ask(tx, new, at_once=at_once))  # type: ignore[misc]  # bound now
+            for ring in asked.rings or start(db, asked.id):
                 bell.put(ring)
 
     def enter(exclusive: list[str], shared: list[str]) -> None:

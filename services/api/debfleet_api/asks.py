@@ -77,7 +77,6 @@ def ask(new: NewTask, also: Callable[[Tx, int], None] | None = None) -> Response
     """
     new = _signed(new)
     asked = recorded(lambda tx: _ask(tx, new, also))
-    # In a transaction of its own: whoever ends meanwhile sees our claims, or we see its end.
     _start(asked)
     log.info("task.asked", extra={"task": str(asked.uuid), "kind": new.kind})
     return accepted(asked.uuid)
@@ -161,7 +160,7 @@ def _fingerprint() -> str | None:
 
 
 def _ask(tx: Tx, new: NewTask, also: Callable[[Tx, int], None] | None) -> Asked:
-    asked = tasks.ask(tx, new)
+    asked = tasks.ask(tx, new, at_once=True)
     if not asked.is_new:
         _check_same(tx, asked, new)
     elif also is not None:
@@ -177,7 +176,8 @@ def _check_same(tx: Tx, asked: Asked, new: NewTask) -> None:
 
 
 def _start(asked: Asked) -> None:
-    ring(api().db.run(lambda tx: tasks.start(tx, asked.id)))
+    # In a transaction of its own: whoever ends meanwhile sees our claims, or we see its end.
+    ring(asked.rings or api().db.run(lambda tx: tasks.start(tx, asked.id)))
 
 
 def _change(tx: Tx, new: NewTask, wanted: Change) -> tuple[Asked, bool]:

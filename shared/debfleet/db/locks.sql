@@ -7,12 +7,6 @@
 SELECT pg_advisory_xact_lock(h) FROM (
   SELECT DISTINCT hashtextextended(r, 0) AS h FROM unnest(%(resources)s::text[]) r ORDER BY 1) s
 
--- name: add_claims
-INSERT INTO claims (task, resource, exclusive)
-SELECT %(task)s, r.resource, r.exclusive
-  FROM unnest(%(resources)s::text[], %(exclusive)s::bool[]) AS r (resource, exclusive)
- ORDER BY r.resource
-
 -- name: find_conflict
 -- No row: nobody claims any of these in conflict. Only true while lock_resources holds.
 SELECT c.task FROM claims c

@@ -1,5 +1,9 @@
 """Tasks: asked for in one transaction, started when nothing older is in the way, ended once.
 
+A task that finds its resources free may start in the transaction that asks for it: askers of one
+resource come one after the other, so nothing older can still appear. Where something is in the way,
+``start`` looks again in a transaction after the commit.
+
 After the commit of an ending call ``start_waiting`` in a new transaction: looked for in the
 ending's own, a task that was asked for at the same moment is missed by both sides.
 """
@@ -49,25 +53,37 @@ class Asked:
     id: int
     uuid: UUID
     is_new: bool  # false: an earlier request with the same idempotency key made it
+    rings: tuple[Ring, ...] = ()  # it was started at once: its first job, to ring after the commit
 
 
-def ask(tx: Tx, new: NewTask) -> Asked:
-    """Make a task with its claims and its first job; after the commit call ``start``."""
-    found = _turn(tx, new)
-    if found is not None:
-        return found
-    row = tx.execute(_q["add_task"], _values(new)).fetchone()
-    assert row is not None
-    locks.add_claims(tx, row["id"], new.exclusive, new.shared)
+def ask(tx: Tx, new: NewTask, *, at_once: bool = False) -> Asked:
+    """Make a task with its claims and its first job.
+
+    Args:
+        at_once: Start it in this same transaction where nothing is in its way; after the commit
+            ring its ``rings``. Where something is (and without ``at_once``) call ``start`` then.
+    """
+    if new.idempotency_key is not None:
+        found = find_asked(tx, new.idempotency_key)
+        if found is not None:
+            return found
+    resources, flags = locks.claimable(new.exclusive, new.shared)
     kind = new.job_kind or ("plan" if new.kind == "sync" else "chore")
-    if new.scope is not None:
-        slots.set_limits(tx, [new.scope])
-    tx.execute(_q["add_first_job"], {"task": row["id"], "kind": kind, "scope": new.scope})
-    if new.reports:
-        codes, messages = zip(*new.reports, strict=True)
-        values = {"task": row["id"], "codes": list(codes), "messages": list(messages)}
-        tx.execute(_q["add_reports"], values)
-    return Asked(row["id"], row["uuid"], True)
+    values = _values(new) | {
+        "resources": resources,
+        "exclusive": flags,
+        "at_once": at_once,
+        "job_kind": kind,
+        "scope": new.scope,
+        "codes": [code for code, _ in new.reports],
+        "messages": [message for _, message in new.reports],
+    }
+    with tx.pipeline():  # two statements, one round trip
+        locks.take_turn(tx, new.exclusive, new.shared)
+        row = tx.execute(_q["add_task"], values).fetchone()
+    assert row is not None
+    rings = () if row["started"] is None else (Ring(row["started"], kind),)
+    return Asked(row["id"], row["uuid"], True, rings)
 
 
 def add_done(tx: Tx, new: NewTask, created: Sequence[str] = (), result: Any = None) -> Asked:
@@ -106,15 +122,6 @@ def is_same_request(tx: Tx, asked: Asked, new: NewTask) -> bool:
     if new.args.get("action") == "create":
         held["args"]["uuid"] = new.args["uuid"]
     return bool(held["kind"] == new.kind and held["args"] == new.args)
-
-
-def _turn(tx: Tx, new: NewTask) -> Asked | None:
-    if new.idempotency_key is not None:
-        found = find_asked(tx, new.idempotency_key)
-        if found is not None:
-            return found
-    locks.take_turn(tx, new.exclusive, new.shared)
-    return None
 
 
 def _values(new: NewTask) -> dict[str, Any]:

@@ -16,23 +16,46 @@ UPDATE tasks SET idempotency_key = NULL WHERE idempotency_key = %(key)s
 SELECT kind, args, idempotency_request AS request FROM tasks WHERE id = %(task)s
 
 -- name: add_task
-INSERT INTO tasks (kind, name, args, reserved, logging_cid, created_by, idempotency_key,
-                   idempotency_request, open_jobs)
-VALUES (%(kind)s, %(name)s, %(args)s, %(reserved)s, %(logging_cid)s, %(created_by)s, %(key)s,
-        %(request)s, 1)
-RETURNING id, uuid
-
--- name: add_first_job
-INSERT INTO jobs (task, kind, scope, host)
-SELECT %(task)s, %(kind)s, %(scope)s,
-       (SELECT 'host:' || substring(lower(r.url) FROM '://(?:[^/@]*@)?([^/?#]+)')
-          FROM remotes r WHERE 'remote:' || r.id = %(scope)s)
-
--- name: add_reports
-INSERT INTO progress_reports (task, code, message)
-SELECT %(task)s, r.code, r.message
-  FROM unnest(%(codes)s::text[], %(messages)s::text[]) WITH ORDINALITY AS r (code, message, place)
- ORDER BY r.place
+-- A task with its claims, its first job and the reports that it shows from the start, in one round
+-- trip. at_once: it starts here where nobody claims one of its resources in conflict; started: the job
+-- to ring, or null. Only after lock_resources, as a statement of its own: what others asked for
+-- while that one waited must be seen.
+WITH wanted AS (
+  SELECT * FROM unnest(%(resources)s::text[], %(exclusive)s::bool[]) AS r (resource, exclusive)),
+free AS (
+  SELECT CASE WHEN %(at_once)s AND NOT EXISTS (
+           SELECT FROM wanted r JOIN claims c
+               ON c.resource = r.resource AND (c.exclusive OR r.exclusive))
+         THEN clock_timestamp() END AS since),
+t AS (
+  INSERT INTO tasks (kind, name, args, reserved, logging_cid, created_by, idempotency_key,
+                     idempotency_request, open_jobs, unblocked)
+  SELECT %(kind)s, %(name)s, %(args)s, %(reserved)s, %(logging_cid)s, %(created_by)s, %(key)s,
+         %(request)s, 1, since FROM free
+  RETURNING id, uuid, unblocked),
+claimed AS (
+  INSERT INTO claims (task, resource, exclusive)
+  SELECT t.id, r.resource, r.exclusive FROM t, wanted r ORDER BY r.resource),
+remote AS (
+  SELECT download_concurrency AS slots,
+         'host:' || substring(lower(url) FROM '://(?:[^/@]*@)?([^/?#]+)') AS host
+    FROM remotes WHERE id = substring(%(scope)s::text FROM '^remote:([0-9]+)$')::int),
+limited AS (  -- as set_limits of slots.sql
+  INSERT INTO limits (scope, slots)
+  SELECT %(scope)s::text, coalesce((SELECT slots FROM remote), 20) WHERE %(scope)s::text IS NOT NULL
+  ON CONFLICT (scope) DO UPDATE SET slots = excluded.slots),
+j AS (
+  INSERT INTO jobs (task, kind, scope, host, rung, rings)
+  SELECT t.id, %(job_kind)s, %(scope)s, (SELECT host FROM remote), t.unblocked,
+         CASE WHEN t.unblocked IS NULL THEN 0 ELSE 1 END
+    FROM t
+  RETURNING id, rung),
+shown AS (
+  INSERT INTO progress_reports (task, code, message)
+  SELECT t.id, r.code, r.message
+    FROM t, unnest(%(codes)s::text[], %(messages)s::text[]) WITH ORDINALITY AS r (code, message, place)
+   ORDER BY r.place)
+SELECT t.id, t.uuid, CASE WHEN j.rung IS NOT NULL THEN j.id END AS started FROM t, j
 
 -- name: add_done_task
 -- A change that the API made at once: its task is over from the start.
