@@ -71,6 +71,11 @@ def find_remote_row(tx: Tx, uuid: UUID) -> dict[str, Any] | None:
     return tx.execute(_q["find_remote_row"], {"uuid": uuid}).fetchone()
 
 
+def find_pair(tx: Tx, uuid: UUID) -> dict[str, Any] | None:
+    """The ids that a sync of a repository names: of itself, and of its remote, if it has one."""
+    return tx.execute(_q["find_pair"], {"uuid": uuid}).fetchone()
+
+
 def find_repository_row(tx: Tx, uuid: UUID) -> dict[str, Any] | None:
     """Every column of a repository, with ``remote_uuid`` and ``latest``, or nothing."""
     return tx.execute(_q["find_repository_row"], {"uuid": uuid}).fetchone()
@@ -170,18 +175,6 @@ def find_version(tx: Tx, repository: UUID, number: int) -> Version | None:
     """One version of a repository, or nothing."""
     row = tx.execute(_q["find_version"], {"repository": repository, "number": number}).fetchone()
     return None if row is None else Version(**row)
-
-
-def list_counts(
-    tx: Tx, versions: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], list[dict[str, Any]]]:
-    """By (repository, number): rows of kind, present, added, removed, ordered by kind."""
-    found: dict[tuple[int, int], list[dict[str, Any]]] = {v: [] for v in versions}
-    if versions:
-        wanted = {"repositories": [r for r, _ in versions], "numbers": [n for _, n in versions]}
-        for row in tx.execute(_q["list_counts"], wanted):
-            found[row["repository"], row["number"]].append(row)
-    return found
 
 
 def list_version_places(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, int]]:

@@ -29,6 +29,12 @@ SELECT r.*, m.uuid AS remote_uuid,
   FROM repositories r LEFT JOIN remotes m ON m.id = r.remote
  WHERE r.uuid = %(uuid)s
 
+-- name: find_pair
+-- No row: there is no such repository.
+SELECT r.id, r.uuid, m.id AS remote, m.uuid AS remote_uuid
+  FROM repositories r LEFT JOIN remotes m ON m.id = r.remote
+ WHERE r.uuid = %(uuid)s
+
 -- name: lock_repository
 SELECT id FROM repositories WHERE uuid = %(uuid)s FOR NO KEY UPDATE
 
@@ -146,14 +152,6 @@ UPDATE repositories r SET labels = r.labels - %(key)s::text, updated = clock_tim
 SELECT v.id, v.repository, v.number, r.uuid AS repository_uuid
   FROM repository_versions v JOIN repositories r ON r.id = v.repository
  WHERE r.uuid = %(repository)s AND v.number = %(number)s
-
--- name: list_counts
--- Counts by kind of several versions, given as two lists of the same length.
-SELECT c.repository, c.number, c.kind, c.present, c.added, c.removed
-  FROM version_counts c
-  JOIN unnest(%(repositories)s::int[], %(numbers)s::int[]) AS w(repository, number)
-    USING (repository, number)
- ORDER BY c.kind
 
 -- name: list_version_places
 -- Where versions lie, by their own ids; those that are gone are not in the answer.

@@ -16,13 +16,14 @@ from debfleet.model import REPOSITORY, Kind, prn
 from debfleet.syncs import Pair, new_sync
 from debfleet_api import asks
 from debfleet_api.bodies import Body, Flag, Items, OptionalText, read_body
-from debfleet_api.errors import field_errors
+from debfleet_api.errors import field_errors, no_such
 from debfleet_api.hrefs import VERSION, find_ref
 from debfleet_api.openapi.operations import STARTED, operation
 from debfleet_api.package_signing import SERVICE
 from debfleet_api.permissions import list_unseen, sees
 from debfleet_api.references import find_remote, find_unit
 from debfleet_api.routes.content.creates import Word
+from debfleet_api.routes.objects import path_uuid
 from debfleet_api.routes.repositories import repository_row
 from debfleet_api.state import api
 
@@ -55,7 +56,10 @@ class ModifyBody(Body, title="AptRepositoryAddRemoveContent"):
 @operation(_RESOURCE, "sync", STARTED, body=SyncBody)
 def sync(key: str) -> Response:
     """202 and a task; what is wrong with the remote fails the task, not the call."""
-    row = repository_row(key)
+    with api().db.single() as tx:
+        row = repositories.find_pair(tx, path_uuid(key))
+    if row is None:
+        raise no_such("AptRepository")
     body = read_body(SyncBody)
     id, remote = row["remote"], row["remote_uuid"]
     if body.remote is not None:

@@ -42,9 +42,10 @@ from debfleet_api.hrefs import (
     wire_time,
 )
 from debfleet_api.openapi.operations import NO_TX, STARTED, Listing, Paged, operation
-from debfleet_api.paging import Page, page_answer, read_page
+from debfleet_api.paging import page_answer, read_page
 from debfleet_api.permissions import visible
 from debfleet_api.references import read_units
+from debfleet_api.routes.objects import path_uuid
 from debfleet_api.routes.repositories import repository_row
 from debfleet_api.shapes.repositories import Version as VersionShape
 from debfleet_api.state import api
@@ -85,12 +86,15 @@ def list_all_versions() -> Response:
 @operation(_RESOURCE, "read", {200: VersionShape})
 def read_version(key: str, number: str) -> Response:
     """One version with its counts."""
-    version = _version(key, number)
-    with api().db.transaction() as tx:
-        rendered = render_versions(tx, [version.id])
-    if not rendered:
+    where = sql.SQL("r.uuid = {} AND v.number = {}").format(
+        literal(path_uuid(key)), literal(_number(number))
+    )
+    with api().db.single() as tx:
+        found = _rendered(tx, _list_rows(tx, where))
+    if not found:
+        repository_row(key)  # 404 of its own where that is missing
         raise no_such("RepositoryVersion")
-    return answer(chosen_fields(rendered[version.id]))
+    return answer(chosen_fields(found[0]))
 
 
 @blueprint.delete(f"{_PATH}<number>/")
@@ -123,15 +127,16 @@ def repair_version(key: str, number: str) -> Response:
 
 def render_versions(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     """Versions by their own ids, as clients know them; without those that are gone."""
-    where = sql.SQL("v.id = ANY({})").format(literal(list(ids)))
-    selection = Selection(where, sql.SQL("v.number"))
-    _, rows = list_page(tx, _SELECTED, _SOURCE, selection, Page(len(ids), 0))
+    rows = _list_rows(tx, sql.SQL("v.id = ANY({})").format(literal(list(ids))))
     return {r["id"]: body for r, body in zip(rows, _rendered(tx, rows), strict=True)}
 
 
 _SELECTED = sql.SQL(
     "v.id, v.repository, v.number, v.created, r.uuid AS repository_uuid,"
-    " b.number AS base_number, br.uuid AS base_repository_uuid"
+    " b.number AS base_number, br.uuid AS base_repository_uuid,"
+    " (SELECT coalesce(jsonb_agg(c ORDER BY c.kind), '[]') FROM version_counts c"
+    "   WHERE c.repository = v.repository AND c.number = v.number) AS counts,"
+    " EXISTS (SELECT FROM gone_files) AS may_miss_files"  # hardly ever: see count_in_versions
 )
 _SOURCE = sql.SQL(
     "repository_versions v JOIN repositories r ON r.id = v.repository"
@@ -199,19 +204,20 @@ def _by_href(value: str) -> Condition:
     return sql.SQL("{} OR {}").format(places, by_id) if own else places
 
 
+def _list_rows(tx: Tx, where: Condition) -> list[dict[str, Any]]:
+    query = sql.SQL("SELECT {} FROM {} WHERE {}").format(_SELECTED, _SOURCE, where)
+    return tx.execute(query).fetchall()
+
+
 def _rendered(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    places = [(r["repository"], r["number"]) for r in rows]
-    counts = repositories.list_counts(tx, places)
-    missing = gone.count_in_versions(tx, places)
-    return [
-        _render(row, counts[place], missing.get(place, 0))
-        for row, place in zip(rows, places, strict=True)
-    ]
+    missing: dict[tuple[int, int], int] = {}
+    if any(r["may_miss_files"] for r in rows):
+        missing = gone.count_in_versions(tx, [(r["repository"], r["number"]) for r in rows])
+    return [_render(r, missing.get((r["repository"], r["number"]), 0)) for r in rows]
 
 
-def _render(
-    row: Mapping[str, Any], counts: Sequence[Mapping[str, Any]], missing: int
-) -> dict[str, Any]:
+def _render(row: Mapping[str, Any], missing: int) -> dict[str, Any]:
+    counts = row["counts"]
     path = version_href(row["repository_uuid"], row["number"])
     name = prn(VERSION, row["id"])
     base = row["base_number"]
@@ -248,11 +254,17 @@ def _summary(counts: Sequence[Mapping[str, Any]], which: str, path: str) -> dict
 
 
 def _version(key: str, number: str) -> Version:
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise not_found()
+    at = _number(number)
     row = repository_row(key)
-    with api().db.transaction() as tx:
-        version = repositories.find_version(tx, row["uuid"], int(number))
+    with api().db.single() as tx:
+        version = repositories.find_version(tx, row["uuid"], at)
     if version is None:
         raise no_such("RepositoryVersion")
     return version
+
+
+def _number(text: str) -> int:
+    """The number in a path; answers 404 where it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise not_found()
+    return int(text)
