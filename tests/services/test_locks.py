@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from coordination import ask, claimed, rows, task_row, wait_for
@@ -22,6 +23,10 @@ from debfleet.model import Ring
 
 A, B = "prn:deb.aptrepository:a", "prn:deb.aptrepository:b"
 REMOTE = "prn:deb.aptremote:r"
+_TURNS = """
+select from pg_locks where locktype = 'advisory' and granted
+   and database = (select oid from pg_database where datname = current_database())
+"""
 _WAITING = """
 select from pg_locks where locktype = 'advisory' and not granted
    and database = (select oid from pg_database where datname = current_database())
@@ -44,7 +49,7 @@ def ask_at_once(
 ) -> tasks.Asked:
     """As the API does."""
     new = tasks.NewTask("modify", "x", exclusive=exclusive, shared=shared)
-    return db.run(lambda tx: tasks.ask(tx, new, at_once=True))
+    return db.run(lambda tx: tasks.ask(tx, new, at_once=True), single=True)
 
 
 def test_a_task_that_finds_its_resources_free_starts_in_the_transaction_that_asks_for_it(
@@ -94,6 +99,23 @@ def test_who_waited_for_its_turn_sees_what_was_asked_for_meanwhile(db: Database)
 
         assert len(first.rings) == 1
         assert second.result(timeout=60).rings == ()
+
+
+def test_a_turn_lasts_until_what_was_asked_for_in_it_is_committed(db: Database) -> None:
+    new = tasks.NewTask("modify", "x", exclusive=[A])
+    with ThreadPoolExecutor(1) as pool:
+        with db.transaction() as tx:
+            # The statement that writes the task waits for this; its turn is taken by then.
+            tx.execute("lock table tasks in share mode")
+            asked = pool.submit(ask_at_once, db, exclusive=[A])
+            wait_for(lambda: rows(db, _TURNS))
+            with db.transaction() as other:
+                other.execute("set local lock_timeout = '50ms'")
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    locks.take_turn(other, new.exclusive, new.shared)
+
+        assert len(asked.result(timeout=60).rings) == 1
+        assert rows(db, _TURNS) == []
 
 
 def test_a_deadlock_while_it_takes_its_turn_is_tried_again(db: Database) -> None:
@@ -255,7 +277,10 @@ def test_random_tasks_of_many_askers_keep_every_lock_and_none_is_stranded(
             wanted = chance.sample(resources, chance.randint(1, 2))
             split = chance.randint(0, len(wanted))
             new = tasks.NewTask("modify", "x", exclusive=wanted[:split], shared=wanted[split:])
-            asked = db.run(lambda tx, new=new: tasks.ask(tx, new, at_once=at_once))  # type: ignore[misc]  # bound now
+            asked = db.run(
+                lambda tx, new=new: tasks.ask(tx, new, at_once=at_once),  # type: ignore[misc]  # bound now
+                single=at_once,
+            )
             for ring in asked.rings or start(db, asked.id):
                 bell.put(ring)
 

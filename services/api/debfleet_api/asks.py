@@ -76,7 +76,10 @@ def ask(new: NewTask, also: Callable[[Tx, int], None] | None = None) -> Response
         also: Run in the same transaction with the new task's id.
     """
     new = _signed(new)
-    asked = recorded(lambda tx: _ask(tx, new, also))
+    if also is None and new.idempotency_key is None:
+        asked = api().db.run(lambda tx: tasks.ask(tx, new, at_once=True), single=True)
+    else:
+        asked = recorded(lambda tx: _ask(tx, new, also))
     _start(asked)
     log.info("task.asked", extra={"task": str(asked.uuid), "kind": new.kind})
     return accepted(asked.uuid)

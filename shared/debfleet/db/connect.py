@@ -93,15 +93,18 @@ class Database:
             tx.autocommit = True
             yield tx
 
-    def run(self, work: Callable[[Tx], T]) -> T:
+    def run(self, work: Callable[[Tx], T], *, single: bool = False) -> T:
         """Run ``work`` in one transaction, again as a whole after a deadlock.
 
         Use this where others may insert or lock the same rows. ``work`` must have no effect
         outside its transaction.
+
+        Args:
+            single: It is one statement or one pipeline, which is its own transaction.
         """
         for attempt in range(_TRIES):
             try:
-                with self.transaction() as tx:
+                with self.single() if single else self.transaction() as tx:
                     return work(tx)
             except _AGAIN:
                 if attempt == _TRIES - 1:

@@ -78,9 +78,12 @@ def ask(tx: Tx, new: NewTask, *, at_once: bool = False) -> Asked:
         "codes": [code for code, _ in new.reports],
         "messages": [message for _, message in new.reports],
     }
-    with tx.pipeline():  # two statements, one round trip
+    # Two statements in one round trip, and one transaction also where none was begun: what a
+    # pipeline sends is committed, and its advisory locks end, with its end.
+    with tx.pipeline():
         locks.take_turn(tx, new.exclusive, new.shared)
-        row = tx.execute(_q["add_task"], values).fetchone()
+        added = tx.execute(_q["add_task"], values)
+    row = added.fetchone()
     assert row is not None
     rings = () if row["started"] is None else (Ring(row["started"], kind),)
     return Asked(row["id"], row["uuid"], True, rings)
