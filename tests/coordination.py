@@ -36,9 +36,7 @@ class Fleet:
         chores: Mapping[str, Step] | None = None,
         queues: Sequence[str] | None = None,
     ) -> RunningWorker:
-        running = start_worker(
-            self.settings, queues, steps=steps or {}, chores=chores or {}, idle_ms=50
-        )
+        running = start_worker(self.settings, queues, steps=steps or {}, chores=chores or {})
         assert running is not None
         self.workers.append(running)
         return running

@@ -30,7 +30,7 @@ def work(settings: Settings, said: Connection) -> None:
 
     stop = threading.Event()
     on_signals(stop)
-    running = start_worker(settings, ["chore"], stop=stop, chores={"modify": chore}, idle_ms=100)
+    running = start_worker(settings, ["chore"], stop=stop, chores={"modify": chore})
     assert running is not None
     said.send("ready")
     stop.wait()

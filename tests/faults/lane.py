@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -29,7 +29,7 @@ from archive.upstream import Upstream
 from debfleet_cli.client import Access, Api, Body, Refused, Unreachable
 from debfleet_cli.ports import free_address
 from faults import oracle
-from faults.wire import Wire
+from faults.wire import Wire, postgres_at, through
 from nursery import Nursery, Process
 
 DIST = "sid"
@@ -295,10 +295,10 @@ class Lane:
 
     def _add(self, name: str, argv: list[str], environ: dict[str, str]) -> None:
         wires = {}
-        postgres = Wire(_postgres(self.database_url))
+        postgres = Wire(postgres_at(self.database_url))
         wires["postgres"] = postgres.__enter__()
         environ = {**self._environ, **environ}
-        environ["DEBFLEET_DATABASE_URL"] = _through(self.database_url, postgres.port)
+        environ["DEBFLEET_DATABASE_URL"] = through(self.database_url, postgres.port)
         if self.broker_url:
             parts = urlsplit(self.broker_url)
             rabbit = Wire((parts.hostname or "", parts.port or 5672)).__enter__()
@@ -393,19 +393,3 @@ def _sizes(archive: Archive) -> dict[str, int]:
 def _seconds(task: Body) -> float:
     ended = datetime.fromisoformat(task["finished_at"])
     return (ended - datetime.fromisoformat(task["pulp_created"])).total_seconds()
-
-
-def _postgres(url: str) -> tuple[str, int] | str:
-    """Where a database's server listens."""
-    parts = urlsplit(url)
-    folder = parse_qs(parts.query).get("host")
-    if folder:
-        return f"{folder[0]}/.s.PGSQL.5432"
-    return (parts.hostname or "127.0.0.1", parts.port or 5432)
-
-
-def _through(url: str, port: int) -> str:
-    """The same database by way of a proxy."""
-    parts = urlsplit(url)
-    login = parts.netloc.rpartition("@")[0]
-    return parts._replace(netloc=f"{login}@127.0.0.1:{port}", query="").geturl()

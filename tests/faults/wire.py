@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 _BLOCK = 64 << 10
 
@@ -30,12 +31,16 @@ class Wire:
 
     Args:
         target: (host, port), or the path of a socket.
+        on_said: Called with what a client says, as it comes.
     """
 
-    def __init__(self, target: tuple[str, int] | str) -> None:
+    def __init__(
+        self, target: tuple[str, int] | str, on_said: Callable[[bytes], None] | None = None
+    ) -> None:
         self.port = 0
         self.cuts = 0  # connections that were cut
         self._target = target
+        self._on_said = on_said
         self._loop = asyncio.new_event_loop()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._flows = asyncio.Event()
@@ -138,6 +143,8 @@ class Wire:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, held: _Held
     ) -> None:
         while block := await reader.read(_BLOCK):
+            if self._on_said is not None:
+                self._on_said(block)
             await self._flows.wait()
             for trap in [t for t in self._traps if t.text in block]:
                 if trap.skip:
@@ -174,6 +181,22 @@ class _Held:
     """A trap that waits for the server's answer."""
 
     trap: Trap | None = None
+
+
+def postgres_at(url: str) -> tuple[str, int] | str:
+    """Where a database's server listens."""
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query).get("host")
+    if folder:
+        return f"{folder[0]}/.s.PGSQL.5432"
+    return (parts.hostname or "127.0.0.1", parts.port or 5432)
+
+
+def through(url: str, port: int) -> str:
+    """The same database by way of a proxy."""
+    parts = urlsplit(url)
+    login = parts.netloc.rpartition("@")[0]
+    return parts._replace(netloc=f"{login}@127.0.0.1:{port}", query="").geturl()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -148,7 +148,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
 def _beat(state: Api, stop: Event, vitals: Vitals) -> None:
     while True:
         try:
-            with state.db.transaction() as tx:
+            with state.db.single() as tx:
                 state.beat(tx)
             vitals.heard("database")
         except (psycopg.Error, PoolTimeout) as e:

@@ -184,9 +184,14 @@ class Serving:
 
 async def _beat(db: Database, settings: Settings, process: UUID, vitals: Vitals) -> None:
     name = processes.process_name()
+
+    def beat() -> None:
+        with db.single() as tx:
+            processes.beat(tx, process, "content", name)
+
     while True:
         try:
-            await asyncio.to_thread(db.run, lambda tx: processes.beat(tx, process, "content", name))
+            await asyncio.to_thread(beat)
             vitals.heard("database")
         except psycopg.Error as e:
             log.warning("heartbeat.missed", extra={"reason": str(e)})

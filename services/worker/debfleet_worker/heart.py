@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from uuid import UUID
 
@@ -38,7 +39,8 @@ class Heart:
 
     def beat_once(self) -> None:
         """Make or renew the process's row now."""
-        self._db.run(lambda tx: processes.beat(tx, self._process, self._kind, self._name))
+        with self._db.single() as tx:
+            processes.beat(tx, self._process, self._kind, self._name)
         if self._vitals is not None:
             self._vitals.heard("database")
 
@@ -56,7 +58,8 @@ class Heart:
             log.warning("heartbeat.failed", extra={"reason": str(e)})
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._pause):
+        # Never quite the same: processes that were started together soon beat apart.
+        while not self._stopped.wait(self._pause * random.uniform(0.8, 1.2)):
             try:
                 self.beat_once()
             except psycopg.Error as e:

@@ -10,9 +10,12 @@ the broker, and come back after.
 from __future__ import annotations
 
 import logging
+import os
+import select
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Any
 
 import pika.exceptions
@@ -31,10 +34,13 @@ from debfleet.bell import (
 )
 from debfleet.db import sweeps
 from debfleet.db.connect import Database
+from debfleet_worker.waiting import WaitingQueue
 
 log = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 0.2
+_SHORT_SECONDS = 0.5  # a job that is over by then: to leave the broker and come back costs more
+_IDLE_SECONDS = 10.0
 _ANEW_SECONDS = 15.0
 _RETRY_SECONDS = 2.0
 
@@ -49,14 +55,33 @@ class Turn:
     def __init__(self) -> None:
         self._holder: str | None = None
         self._changed = threading.Condition()
+        self._watchers: tuple[Callable[[], None], ...] = ()
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Have this called whenever somebody took the turn."""
+        with self._changed:
+            self._watchers += (tell,)
+
+    def forget(self, tell: Callable[[], None]) -> None:
+        """Call it no more."""
+        with self._changed:
+            self._watchers = tuple(one for one in self._watchers if one != tell)
 
     def take(self, message: MessageProxy, seconds: float = 0) -> bool:
         """Take the turn for this message, waiting so long at most."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._holder is None, seconds):
+            if not self._changed.wait_for(self.is_free, seconds):
                 return False
             self._holder = message.message_id
-            return True
+            watchers = self._watchers
+        for tell in watchers:
+            tell()
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nobody has the turn, so long at most; whether it is so."""
+        with self._changed:
+            return self._changed.wait_for(self.is_free, seconds)
 
     def leave(self, message: MessageProxy) -> None:
         """The message is over; nothing happens if it had no turn."""
@@ -90,6 +115,27 @@ class RabbitListener(FleetBroker):
         super().__init__(url)
         self.turns = Turns()
         self.on_heard = on_heard or _nothing
+        self.is_over = False
+        self._consumers: set[_RabbitConsumer] = set()
+        self._changing = threading.Lock()
+
+    def add(self, consumer: _RabbitConsumer) -> None:
+        """One that is to be told of the end."""
+        with self._changing:
+            self._consumers.add(consumer)
+
+    def remove(self, consumer: _RabbitConsumer) -> None:
+        """One that has ended."""
+        with self._changing:
+            self._consumers.discard(consumer)
+
+    def end_waits(self) -> None:
+        """No consumer waits for messages any more."""
+        self.is_over = True
+        with self._changing:
+            consumers = list(self._consumers)
+        for consumer in consumers:
+            consumer.wake()
 
     @property
     def consumer_class(self) -> type[_RabbitConsumer]:
@@ -100,25 +146,37 @@ class _RabbitConsumer(_RabbitmqConsumer):
     broker: RabbitListener
 
     def __init__(self, broker: RabbitListener, queue: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue, prefetch, timeout)
-        self._timeout = timeout / 1000
+        # Its own wait cannot be cut short: only ours can.
+        super().__init__(broker, queue, prefetch, timeout=0)
         self._turn = broker.turns.of(queue)
         self._running: str | None = None  # our own message, which keeps the server from sending
         self._is_away = False
         self._since = time.monotonic()
+        broker.add(self)
+        self._turn.watch(self.wake)
+
+    def wake(self) -> None:
+        """Have the thread that waits on the connection look about itself."""
+        with suppress(pika.exceptions.ConnectionWrongStateError):  # closed: nobody waits
+            self.connection.add_callback_threadsafe(_nothing)
+
+    def close(self) -> None:
+        self._turn.forget(self.wake)
+        self.broker.remove(self)
+        super().close()
 
     def __next__(self) -> MessageProxy | None:
         try:
-            if self._running is None and not self._turn.is_free():
+            if self._running is None and not self._turn.wait(
+                0 if self._is_away else _SHORT_SECONDS
+            ):
                 self._go_away()
                 # Wait on the connection, which keeps it alive and sends what was to be said.
-                self.connection.process_data_events(time_limit=min(_BUSY_SECONDS, self._timeout))
+                self.connection.process_data_events(time_limit=_BUSY_SECONDS)
                 self.broker.on_heard()
                 return None
             if self._is_away:
-                self.iterator = self.channel.consume(
-                    self.queue_name, inactivity_timeout=self._timeout
-                )
+                self.iterator = self.channel.consume(self.queue_name, inactivity_timeout=0)
                 self._is_away = False
                 self._since = time.monotonic()
         except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError) as e:
@@ -126,9 +184,7 @@ class _RabbitConsumer(_RabbitmqConsumer):
         message: Any = super().__next__()
         self.broker.on_heard()
         if message is None:
-            if self._running is None and time.monotonic() - self._since > _ANEW_SECONDS:
-                # A queue that was deleted and made again may not have told us.
-                self._go_away()
+            self._rest()
             return None
         if self._turn.take(message):
             self._running = message.message_id
@@ -159,6 +215,17 @@ class _RabbitConsumer(_RabbitmqConsumer):
             self._running = None
         self._turn.leave(message)
 
+    def _rest(self) -> None:
+        """Sleep until something comes, or somebody wakes us."""
+        if self._running is None and time.monotonic() - self._since > _ANEW_SECONDS:
+            # A queue that was deleted and made again may not have told us.
+            self._go_away()
+        elif not self.broker.is_over and (self._running is not None or self._turn.is_free()):
+            try:
+                self.connection.process_data_events(time_limit=_IDLE_SECONDS)
+            except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError) as e:
+                raise ConnectionClosed(e) from None
+
     def _go_away(self) -> None:
         if not self._is_away:
             # Gives back what the server may have sent already.
@@ -169,19 +236,21 @@ class _RabbitConsumer(_RabbitmqConsumer):
 class NotifyListener(StubBroker):
     """Postgres' NOTIFY, for a worker: each hears every ring, and the claim decides."""
 
-    def __init__(self, url: str, kinds: Collection[str], idle_seconds: float = 1.0) -> None:
+    def __init__(self, url: str, kinds: Collection[str]) -> None:
         super().__init__(middleware=[])
         self.turns = Turns()
         self._url = url
         self._kinds = list(kinds)
-        self._idle_seconds = idle_seconds
         self._stopped = False
-        self._db: psycopg.Connection[Any] | None = None
+        self._told = os.eventfd(0)  # to stop, while nothing comes from Postgres
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
 
     def declare_queue(self, queue_name: str) -> None:
-        super().declare_queue(queue_name)
-        self.delay_queues.clear()
+        # Not beside it one for delayed messages, which would have a thread.
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = WaitingQueue()
+            self.emit_after("declare_queue", queue_name)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:
         turn = self.turns.of(queue_name)
@@ -194,7 +263,15 @@ class NotifyListener(StubBroker):
     def stop(self) -> None:
         """Listen no more."""
         self._stopped = True
+        os.eventfd_write(self._told, 1)
         self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            os.close(self._told)
+
+    def end_waits(self) -> None:
+        """No consumer waits for messages any more."""
+        for queue in self.queues.values():
+            queue.end()
 
     def _listen(self) -> None:
         while not self._stopped:
@@ -202,7 +279,7 @@ class NotifyListener(StubBroker):
                 self._hear()
             except psycopg.Error as e:
                 log.warning("listener.lost", extra={"reason": str(e)})
-                time.sleep(_RETRY_SECONDS)
+                select.select([self._told], [], [], _RETRY_SECONDS)
 
     def _hear(self) -> None:
         with psycopg.connect(
@@ -213,11 +290,16 @@ class NotifyListener(StubBroker):
             with Database(self._url, size=1, name="listener") as once:
                 for ring in once.run(lambda tx: sweeps.list_ringing(tx, self._kinds)):
                     self.enqueue(job_message(ring))
+            poll = select.poll()
+            poll.register(db.fileno(), select.POLLIN)
+            poll.register(self._told, select.POLLIN)
             while not self._stopped:
-                for said in db.notifies(timeout=self._idle_seconds):
+                # Psycopg's own wait would look up ten times a second.
+                for said in db.notifies(timeout=0):
                     heard = read_notification(said.payload)
                     if heard is not None and heard.kind in self._kinds:
                         self.enqueue(job_message(heard))
+                poll.poll()
 
 
 class _NotifyConsumer(_StubConsumer):

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 from uuid import uuid4
 
 import dramatiq
@@ -35,6 +34,7 @@ from debfleet_worker.lease import Keeper, Lease
 from debfleet_worker.listen import NotifyListener, RabbitListener
 from debfleet_worker.process import on_signals, wait_for
 from debfleet_worker.steps import STEPS
+from debfleet_worker.waiting import WaitingPriorityQueue
 from debfleet_worker.worker import Step, Worker
 
 log = logging.getLogger(__name__)
@@ -103,13 +103,11 @@ def start_worker(
     stop: threading.Event | None = None,
     steps: Mapping[str, Step] = STEPS,
     chores: Mapping[str, Step] = CHORES,
-    idle_ms: int = 1000,
     vitals: Vitals | None = None,
 ) -> RunningWorker | None:
     """Start working in threads; nothing if ``stop`` was set while we waited for the database.
 
     Args:
-        idle_ms: How often an idle thread looks whether it is to stop.
         vitals: Told what works.
 
     Raises:
@@ -133,7 +131,7 @@ def start_worker(
         settings, db, heartbeat_db, store, sealer, open_bell(settings), uuid4(), stanza_key
     )
     crew = Crew(worker, Keeper(worker), steps, chores)
-    return _start(crew, kinds, idle_ms, vitals or Vitals({}))
+    return _start(crew, kinds, vitals or Vitals({}))
 
 
 def _kinds(queues: Collection[str] | None) -> list[str]:
@@ -154,11 +152,6 @@ def _read_stanza_key(db: Database, sealer: Sealer) -> bytes:
     return bytes(row["stanza_key"])
 
 
-class _Listener(Protocol):
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-
-
 @dataclass(frozen=True)
 class RunningWorker:
     """A worker whose threads run."""
@@ -166,9 +159,9 @@ class RunningWorker:
     worker: Worker
     crew: Crew
     heart: Heart
-    listener: _Listener | None
     threads: dramatiq.Worker
-    broker: dramatiq.Broker
+    queue: WaitingPriorityQueue  # between those of the threads that hear and those that work
+    broker: RabbitListener | NotifyListener
 
     def stop(self) -> None:
         """Take no more jobs; let the running ones end within the grace time, hand back the rest."""
@@ -177,14 +170,18 @@ class RunningWorker:
         self.crew.stopping.set()
         for thread in self.threads.workers:
             thread.stop()
+        self.queue.end()
         self._wait_for_jobs(settings.grace_seconds)
         for lease in self.crew.keeper.leases():
             self._hand_back(lease)
         self._wait_for_jobs(_LAST_SECONDS)
         # Whatever still runs ends with the process, and cannot say anything any more.
+        for consumer in self.threads.consumers.values():
+            consumer.stop()
+        self.broker.end_waits()
         self.threads.stop(timeout=2000)
-        if self.listener is not None:
-            self.listener.stop()
+        if isinstance(self.broker, NotifyListener):
+            self.broker.stop()
         self.crew.keeper.stop()
         self.worker.bell.close()
         self.heart.stop()
@@ -209,7 +206,7 @@ class RunningWorker:
             log.warning("job.left", extra={"job": lease.job.id, "reason": str(e)})
 
 
-def _start(crew: Crew, kinds: list[str], idle_ms: int, vitals: Vitals) -> RunningWorker:
+def _start(crew: Crew, kinds: list[str], vitals: Vitals) -> RunningWorker:
     worker = crew.worker
     heart = Heart(worker.heartbeat_db, worker.settings, "worker", worker.process, vitals)
     heart.beat_once()  # claims name this process: its row must be there
@@ -218,7 +215,7 @@ def _start(crew: Crew, kinds: list[str], idle_ms: int, vitals: Vitals) -> Runnin
     if worker.settings.broker_url:
         broker = RabbitListener(worker.settings.broker_url, partial(vitals.heard, "broker"))
     else:
-        broker = NotifyListener(worker.settings.database_url, kinds, idle_ms / 1000)
+        broker = NotifyListener(worker.settings.database_url, kinds)
     for kind in kinds:
         broker.declare_queue(queue_name(kind))
 
@@ -230,13 +227,13 @@ def _start(crew: Crew, kinds: list[str], idle_ms: int, vitals: Vitals) -> Runnin
     dramatiq.Actor(
         run_one, broker=broker, actor_name=ACTOR, queue_name=first, priority=0, options={}
     )
-    threads = dramatiq.Worker(broker, worker_threads=2, worker_timeout=idle_ms)
+    threads = dramatiq.Worker(broker, worker_threads=2)
     # dramatiq read the variable when it was imported, perhaps before bell.py could set it.
     threads.queue_prefetch = 1
+    threads.work_queue = queue = WaitingPriorityQueue()
     threads.start()
-    listener = broker if isinstance(broker, NotifyListener) else None
-    if listener is not None:
-        listener.start()
+    if isinstance(broker, NotifyListener):
+        broker.start()
     extra = {"process_id": str(worker.process), "queues": kinds}
     log.info("worker.started", extra=extra)
-    return RunningWorker(worker, crew, heart, listener, threads, broker)
+    return RunningWorker(worker, crew, heart, threads, queue, broker)

@@ -7,9 +7,10 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 # A deadlock or a serialisation failure is nobody's fault: the whole transaction runs again.
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _TRIES = 8
-_TRUSTED_SECONDS = 5.0
+_TRUSTED_SECONDS = 30.0  # since Postgres last answered: longer than two heartbeats are apart
 
 
 class Database:
@@ -52,7 +53,6 @@ class Database:
             max_size=size,
             timeout=patience,  # seconds that a transaction waits for its connection
             check=_check,
-            reset=_end_singles,
             open=False,
             name=name,
         )
@@ -76,22 +76,26 @@ class Database:
         self.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Tx]:
+    def transaction(self) -> Iterator[_Connection]:
         """One transaction: committed at the end of the block, rolled back if it raises."""
         began = time.monotonic()
         with self._pool.connection() as tx, metrics.DB_IN_USE.during(pool=self._name):
             metrics.DB_WAIT.observe(time.monotonic() - began, pool=self._name)
             yield tx
+            tx.heard = time.monotonic()
 
     @contextmanager
-    def single(self) -> Iterator[Tx]:
-        """For one statement that reads: it is its own transaction, without the two round trips.
+    def single(self) -> Iterator[_Connection]:
+        """For one statement alone: it is its own transaction, without the two round trips.
 
-        Of several statements each sees its own state of the database.
+        Of several statements each sees its own state of the database, and is kept by itself.
         """
         with self.transaction() as tx:
             tx.autocommit = True
-            yield tx
+            try:
+                yield tx
+            finally:
+                _end_single(tx)
 
     def run(self, work: Callable[[Tx], T], *, single: bool = False) -> T:
         """Run ``work`` in one transaction, again as a whole after a deadlock.
@@ -116,22 +120,24 @@ class Database:
 class _Connection(psycopg.Connection[DictRow]):
     """A connection of a pool."""
 
-    heard = 0.0  # when Postgres was last asked, by time.monotonic
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heard = time.monotonic()  # when Postgres last answered
 
 
 def _check(tx: _Connection) -> None:
     """Before a connection is handed out: that Postgres is still at its other end.
 
     A server that ends or dies makes the socket readable, which costs no round trip to see. What a
-    network drops in silence is found by asking; a busy connection is asked every few seconds.
+    network drops in silence is found by asking, where nothing was heard for a while: not before
+    each heartbeat.
 
     Raises:
         psycopg.OperationalError: It is not: the pool takes another.
     """
-    now = time.monotonic()
-    if now - tx.heard > _TRUSTED_SECONDS or _is_readable(tx.fileno()):
+    if time.monotonic() - tx.heard > _TRUSTED_SECONDS or _is_readable(tx.fileno()):
         ConnectionPool.check_connection(tx)
-        tx.heard = now
+        tx.heard = time.monotonic()
 
 
 def _is_readable(socket: int) -> bool:
@@ -140,7 +146,9 @@ def _is_readable(socket: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _end_singles(tx: _Connection) -> None:
-    """When a connection comes back, however its use ended."""
-    if tx.autocommit:
+def _end_single(tx: _Connection) -> None:
+    """However the use of a connection ended. (The pool's ``reset`` would do it in a thread.)"""
+    if tx.info.transaction_status == TransactionStatus.IDLE:
         tx.autocommit = False
+    else:
+        tx.close()  # lost, or left in the middle of something: the pool makes another

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 from uuid import UUID
@@ -23,15 +24,20 @@ def process_name() -> str:
 
 
 def beat(tx: Tx, id: UUID, kind: str, name: str, versions: Mapping[str, str] | None = None) -> None:
-    """Say that a process is alive; its row is made at the first beat.
+    """Say that a process is alive; its row is made at the first beat. One statement.
 
     Args:
         id: Made anew at each start of a process.
         kind: api, worker, sweep or content.
         versions: Component to version; absent: debfleet's own.
     """
-    shown = {"debfleet": version("debfleet")} if versions is None else dict(versions)
+    shown = _own_versions() if versions is None else dict(versions)
     tx.execute(_q["beat"], {"id": id, "kind": kind, "name": name, "versions": Jsonb(shown)})
+
+
+@cache
+def _own_versions() -> dict[str, str]:
+    return {"debfleet": version("debfleet")}  # read from a file
 
 
 def end_process(tx: Tx, id: UUID) -> None:
