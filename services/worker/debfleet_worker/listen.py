@@ -261,7 +261,9 @@ class NotifyListener(StubBroker):
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more; twice is once."""
+        if self._stopped:
+            return
         self._stopped = True
         os.eventfd_write(self._told, 1)
         self._thread.join(timeout=5)
