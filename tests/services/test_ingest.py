@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from debfleet.db import units
+from debfleet.db import plans, units
 from debfleet.db.connect import Database, Tx
+from debfleet.db.plans import Dealing
 from debfleet.errors import UnsafePath
 from version_rows import (
     STANZA_KEY,
@@ -248,3 +249,36 @@ def test_missing_files_are_those_of_accepted_packages_that_are_not_stored(db: Da
         "pool/main/b/b/b_1.0_amd64.deb",
         "pool/main/c/c/c_1.0_all.deb",
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "slots", "most_files", "most_bytes", "chunks"),
+    [
+        (400, 1, 1024, 1 << 30, [200, 100, 100]),
+        (400, 2, 1024, 1 << 30, [100] * 2 + [50] * 4),
+        (400, 2, 80, 1 << 30, [80] * 2 + [50] * 4 + [40]),
+        (400, 1, 1024, 120_000, [120, 80, 40, 60, 60, 40]),  # of 1,000 bytes each
+        (20, 4, 1024, 1 << 30, [16, 4]),
+        (5, 1, 2, 1 << 30, [2, 2, 1]),
+    ],
+)
+def test_files_are_dealt_into_chunks_of_half_a_share_and_then_of_quarters(
+    db: Database, files: int, slots: int, most_files: int, most_bytes: int, chunks: list[int]
+) -> None:
+    index = ingest(db, list(many(files))).index
+
+    def plan(tx: Tx, *, at_once: bool) -> list[int]:
+        task = add_task(tx)
+        want(tx, task, [Want(index)])
+        dealing = Dealing(7, most_files, most_bytes, slots)
+        if at_once:
+            dealt = units.list_missing_files(tx, task, [0], dealing)
+        else:
+            units.list_missing_files(tx, task, [0])
+            dealt = plans.deal_files(tx, task, dealing)
+        assert list(dealt) == list(range(1, len(dealt) + 1))
+        assert len(plans.list_chunk(tx, task, 7, 1)) == dealt[1]
+        return list(dealt.values())
+
+    assert db.run(lambda tx: plan(tx, at_once=True)) == chunks
+    assert db.run(lambda tx: plan(tx, at_once=False)) == chunks

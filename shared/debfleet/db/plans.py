@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -247,21 +247,22 @@ def list_stored(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Dealing:
-    """How files are dealt into chunks, a download job for each.
-
-    Chunks are small enough that each of ``slots`` workers gets four, where there are enough files
-    to make that worth a job (16).
-    """
+    """How files are dealt into chunks, a download job for each (``dealt``)."""
 
     opener: int  # the job that opens the downloads
     most_files: int
     most_bytes: int
-    slots: int  # at least 1
+    slots: int  # workers that there are chunks for, at least 1
+
+
+def dealt(query: LiteralString) -> LiteralString:
+    """A statement that deals files, with the part of it that says how."""
+    return query.replace("/* dealt */", _q["dealt"])
 
 
 def deal_files(tx: Tx, task: int, dealing: Dealing) -> dict[int, int]:
     """Deal the files that are in no chunk yet: chunk to files in it."""
-    rows = tx.execute(_q["deal_files"], {"task": task, **asdict(dealing)})
+    rows = tx.execute(dealt(_q["deal_files"]), {"task": task, **asdict(dealing)})
     return {r["chunk"]: r["files"] for r in rows}
 
 

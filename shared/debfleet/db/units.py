@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
-from debfleet.db.plans import Dealing
+from debfleet.db.plans import Dealing, dealt
 from debfleet.deb.packages import StanzaRefused, parse_package
 from debfleet.model import Kind
 
@@ -176,7 +176,7 @@ def list_missing_files(
     """
     how = _UNDEALT if dealing is None else asdict(dealing)
     values = {"task": task, "positions": list(positions), **how}
-    rows = tx.execute(_Q["list_missing_files"], values)
+    rows = tx.execute(dealt(_Q["list_missing_files"]), values)
     return {row["chunk"]: row["files"] for row in rows}
 
 

@@ -94,7 +94,7 @@ copy index_chunks (index, kind, architecture, chunk, bits) from stdin (format bi
 -- The files of the units that some wanted indices list, each digest once, unless stored; one
 -- that is stored under another size is for the download to refuse. In the order of the key: index
 -- jobs of one task may add the same files. Sizes are what upstream says: their sum may be absurd.
--- With an opener they are dealt at once, as deal_files of plans.sql does.
+-- With an opener they are dealt at once (dealt of plans.sql).
 with sets as materialized (
   select c.kind, c.chunk, bit_or(c.bits) as bits
     from wanted_indices w
@@ -116,18 +116,12 @@ missing as materialized (
     from files f
    where not exists (select from artifacts a where a.sha256 = f.sha256 and a.size = f.size)
    order by f.sha256, f.path, f.size),
-f as (
-  select sha256, size, path,
-         (row_number() over w - 1)
-           / greatest(1, least(%(most_files)s, greatest(16, (count(*) over () - 1) / (4 * %(slots)s) + 1))) as by_count,
-         floor((sum(size) over w - size) / %(most_bytes)s::numeric) as by_bytes
-    from missing
-  window w as (order by path, sha256)),
+/* dealt */,
 added as (
   insert into task_files (task, sha256, size, path, opener, chunk)
   select %(task)s, sha256, size, path, %(opener)s::bigint,
-         case when %(opener)s::bigint is not null then dense_rank() over (order by by_count, by_bytes) end
-    from f
+         case when %(opener)s::bigint is not null then chunk end
+    from dealt
    order by sha256
       on conflict (task, sha256) do nothing
   returning chunk)
