@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import io
 import lzma
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from debfleet.db.plans import WantedIndex
 from debfleet.errors import DigestMismatch, MalformedFile, SizeMismatch
 from debfleet.store import Receiver, Store
 
-# Both are small enough that malloc keeps their memory for the next (see fetch/allocator.py). A
-# thread that reads along lets the one that unpacks go on between two of its own.
-_BLOCK = 512 << 10
+# lzma takes the lock of Python each time that its output grows: the fewer the blocks, the less
+# often it waits for the thread that reads along, which lets it go on between two blocks of its own.
+_BLOCK = 2 << 20
 _READ_BLOCK = 256 << 10
 UNPACKING_ERRORS = (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile)
 _XZ_MEMORY = 128 << 20  # bytes; `xz -9` makes files that need 65 MiB
@@ -114,6 +113,7 @@ def _unpack(
                     check()
                     receiver.write(block)
                     growing.grew(receiver.size)
+                    receiver.write_ahead()
         except UNPACKING_ERRORS as e:
             raise MalformedFile(f"{form} cannot be unpacked: {e}") from None
         if receiver.size != size:
@@ -174,46 +174,50 @@ def _plain_size(wanted: WantedIndex) -> int:
     return int(wanted.files[name]["size"])
 
 
-def opened(path: Path, form: str) -> IO[bytes]:
+def opened(path: Path, form: str) -> IO[bytes] | Xz:
     """A fetched form as its plain bytes, unpacked in bounded memory as they are read."""
     if form.endswith(".xz"):
-        return cast(IO[bytes], io.BufferedReader(_Xz(path), _BLOCK))
+        return Xz(path)
     if form.endswith(".gz"):
         return cast(IO[bytes], gzip.open(path, "rb"))  # typeshed calls it a reader of its own
     return path.open("rb")
 
 
-class _Xz(io.RawIOBase):
+class Xz:
     """An .xz file, unpacked in bounded memory: ``lzma.open`` takes what the file asks for."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self._stream = self._new_stream()
 
-    def readable(self) -> bool:
-        return True
+    def __enter__(self) -> Xz:
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._file.close()
-        super().close()
 
-    def readinto(self, buffer: Any) -> int:
-        """Raises ``lzma.LZMAError``, and ``EOFError`` where the file is cut off."""
-        while True:
+    def read(self, size: int) -> bytes:
+        """So many of the next bytes at most; none at its end.
+
+        Raises:
+            lzma.LZMAError: It is no such file.
+            EOFError: It is cut off.
+        """
+        while size:
             packed = b""
             if self._stream.eof:
                 # Another stream may follow, after zeros that pad the one before.
                 packed = self._stream.unused_data.lstrip(b"\0") or self._file.read(_BLOCK)
                 if not packed.strip(b"\0"):
-                    return 0
+                    return b""
                 self._stream = self._new_stream()
             elif self._stream.needs_input:
                 packed = self._file.read(_BLOCK)
                 if not packed:
                     raise EOFError("it ends in the middle")
-            if block := self._stream.decompress(packed, len(buffer)):
-                buffer[: len(block)] = block
-                return len(block)
+            if block := self._stream.decompress(packed, size):
+                return block
+        return b""
 
     def _new_stream(self) -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)

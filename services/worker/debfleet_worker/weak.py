@@ -26,7 +26,7 @@ from debfleet.guards import WEAK_DIGESTS, guard_level
 from debfleet.metrics import GUARDS_MET
 from debfleet.model import Remote
 from debfleet_worker.lease import Lease
-from debfleet_worker.plain import UNPACKING_ERRORS, opened
+from debfleet_worker.plain import UNPACKING_ERRORS, Xz, opened
 from debfleet_worker.selection import Dist, wanted_indices
 from debfleet_worker.worker import Worker
 
@@ -96,7 +96,7 @@ def _learn(
         return
 
 
-def _checked(file: IO[bytes], expected: OtherFile, path: str, lease: Lease) -> SignedFile:
+def _checked(file: IO[bytes] | Xz, expected: OtherFile, path: str, lease: Lease) -> SignedFile:
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in expected.digests}
     sha256, size = hashlib.sha256(), 0
     try:

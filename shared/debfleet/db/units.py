@@ -23,6 +23,7 @@ CHUNK = 4096  # ids in one chunk; chunk_size() in the database says the same
 BATCH = 4000  # stanzas at a time, or so many that they have
 BATCH_BYTES = 8 << 20  # of them: what the memory of an ingestion follows
 _UNDEALT = {"opener": None, "most_files": 1, "most_bytes": 1, "slots": 1}
+MOST_HELD = 128 << 10  # digests, of 200 bytes each with all that holds them
 EXAMPLES = 1000  # of each reason for leaving a stanza out
 
 Staged = tuple[str | int | bytes | None, ...]  # a row of a form's staging table
@@ -77,10 +78,12 @@ def ingest_index(
     sha256: bytes,
     stanzas: Iterable[tuple[int, bytes]],
     form: Form | None = None,
+    before: int | None = None,
 ) -> Ingested:
     """Turn an index's stanzas (line, normalised bytes) into units and the set of them.
 
-    Without a ``form`` it is a Packages file.
+    Without a ``form`` it is a Packages file. ``before``: another index of packages, of which this
+    one repeats most (``find_index_before``).
 
     All of it in the caller's transaction, which should do nothing else and commit at once: who
     ingests an index with some of the same packages waits for it. An index that is already there
@@ -98,9 +101,10 @@ def ingest_index(
     tx.execute(form.queries["create_staging"])
     keyed = hashlib.blake2b(digest_size=16, key=stanza_key, person=form.person)
     reading = _Reading(form, keyed)
-    _read(tx, reading, stanzas)
+    _read(tx, reading, stanzas, before)
     if reading.staged:
         _merge(tx, reading)
+    _forget_unseen(reading)
     tx.execute(form.queries["drop_staging"])
     index = _add_index(tx, sha256, reading)
     return Ingested(
@@ -139,6 +143,19 @@ def find_indices(tx: Tx, sha256s: Sequence[bytes], profile: bytes = b"") -> dict
     tx.execute(_Q["touch_indices"], wanted)
     rows = tx.execute(_Q["find_indices"], wanted)
     return {row["sha256"]: row["id"] for row in rows}
+
+
+def find_index_before(tx: Tx, repository: int, path: str, form: Form) -> int | None:
+    """The index of packages at this path in the latest version of a repository.
+
+    Nothing where there is none, or where it has so many that to hold their digests in memory would
+    be too much.
+    """
+    if form.queries is not _Q:
+        return None
+    wanted = {"repository": repository, "path": path, "profile": form.profile, "most": MOST_HELD}
+    row = tx.execute(_Q["find_index_before"], wanted).fetchone()
+    return None if row is None else row["id"]
 
 
 def lock_index(tx: Tx, sha256: bytes) -> None:
@@ -212,6 +229,10 @@ class _Reading:
     staged: int = 0
     chunks: dict[tuple[str, int], bytearray] = field(default_factory=dict)
     tolerated: dict[str, Tolerated] = field(default_factory=dict)
+    # Of the index before: what did not come yet, a digest with its number in ``held`` times CHUNK
+    # plus its place; all of it is in ``chunks`` until the end.
+    unseen: dict[bytes, int] = field(default_factory=dict)
+    held: list[tuple[str, int]] = field(default_factory=list)
 
 
 def _batches(stanzas: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
@@ -227,15 +248,25 @@ def _batches(stanzas: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, b
         yield batch
 
 
-def _read(tx: Tx, reading: _Reading, stanzas: Iterable[tuple[int, bytes]]) -> None:
+def _read(
+    tx: Tx, reading: _Reading, stanzas: Iterable[tuple[int, bytes]], before: int | None
+) -> None:
     """Recognise the stanzas seen before; parse and stage the others.
 
-    Postgres looks up one batch while the next is split and digested.
+    Those of the index before by what is held of it, others by Postgres, which looks up one batch
+    while the next is split and digested.
     """
     with ThreadPoolExecutor(1, "lookup") as thread:
+        holding = None if before is None else thread.submit(_hold, tx, reading, before)
         take_before: Callable[[], None] | None = None
         for batch in _batches(stanzas):
             digests = _digests(reading, batch)
+            if holding is not None:
+                holding.result()
+            reading.stanzas += len(batch)
+            if before is not None:
+                others = _unheld(reading, digests)
+                batch, digests = [batch[n] for n in others], [digests[n] for n in others]
             if take_before is not None:
                 take_before()
             found = thread.submit(_find_known, tx, reading, digests)
@@ -244,18 +275,49 @@ def _read(tx: Tx, reading: _Reading, stanzas: Iterable[tuple[int, bytes]]) -> No
             take_before()
 
 
-def _digests(reading: _Reading, batch: Sequence[tuple[int, bytes]]) -> list[str]:
+def _digests(reading: _Reading, batch: Sequence[tuple[int, bytes]]) -> list[bytes]:
     digests = []
     for _, stanza in batch:
         digest = reading.keyed.copy()  # quicker than a new one with the same key
         digest.update(stanza)
-        digests.append(digest.hexdigest())
+        digests.append(digest.digest())
     return digests
 
 
-def _find_known(tx: Tx, reading: _Reading, digests: Sequence[str]) -> list[DictRow]:
+def _hold(tx: Tx, reading: _Reading, index: int) -> None:
+    """Take all of another index for ours, until its stanzas turn out not to come."""
+    wanted = {"index": index, "kind": reading.form.kind}
+    for row in tx.execute(_Q["list_digests"], wanted, binary=True):
+        digests, places = row["digests"], struct.iter_unpack("!i", row["places"])
+        first = len(reading.held) * CHUNK
+        reading.unseen |= {
+            digests[n : n + 16]: first + place
+            for n, (place,) in zip(range(0, len(digests), 16), places, strict=True)
+        }
+        reading.held.append((row["architecture"], row["chunk"]))
+        reading.chunks[reading.held[-1]] = bytearray(row["bits"][4:])  # the length comes first
+
+
+def _unheld(reading: _Reading, digests: Sequence[bytes]) -> list[int]:
+    """The numbers of those that the index before does not have, or that came already."""
+    take = reading.unseen.pop
+    return [n for n, digest in enumerate(digests) if take(digest, None) is None]
+
+
+def _forget_unseen(reading: _Reading) -> None:
+    for at in reading.unseen.values():
+        number, place = divmod(at, CHUNK)
+        reading.chunks[reading.held[number]][place >> 3] &= ~(128 >> (place & 7))
+    for key in reading.held:
+        if not any(reading.chunks[key]):
+            del reading.chunks[key]
+
+
+def _find_known(tx: Tx, reading: _Reading, digests: Sequence[bytes]) -> list[DictRow]:
+    if not digests:
+        return []
     # One text literal: thousands of UUID objects would cost more than the lookup itself.
-    literal = "{" + ",".join(digests) + "}"
+    literal = "{" + ",".join(digest.hex() for digest in digests) + "}"
     return tx.execute(reading.form.queries["find_known"], {"digests": literal}).fetchall()
 
 
@@ -263,10 +325,9 @@ def _take(
     tx: Tx,
     reading: _Reading,
     batch: Sequence[tuple[int, bytes]],
-    digests: Sequence[str],
+    digests: Sequence[bytes],
     found: Future[list[DictRow]],
 ) -> None:
-    reading.stanzas += len(batch)
     unknown: list[int] = []
     for row in found.result():
         if row["chunk"] is None:
@@ -274,7 +335,7 @@ def _take(
         else:
             _set_bits(reading, row)
     if unknown:
-        fresh = [(digests[n - 1], *batch[n - 1]) for n in sorted(unknown)]
+        fresh = [(digests[n - 1].hex(), *batch[n - 1]) for n in sorted(unknown)]
         with tx.cursor().copy(reading.form.queries["copy_staged"]) as copy:
             for staged in _parse(reading, fresh):
                 copy.write_row(staged)

@@ -52,6 +52,30 @@ select null, null, null, array_agg(d.n::int)
    and not exists (select from found where found.digest = d.digest)
 having count(*) > 0;
 
+-- name: find_index_before
+-- The index at a path in the latest version of a repository, unless it is a huge one.
+select i.id
+  from package_indices u
+  join indices i on i.sha256 = u.sha256 and i.profile = %(profile)s and i.stanzas <= %(most)s
+ where u.relative_path = %(path)s
+   and exists (select from repository_chunks c join content_lists l on l.id = c.list and l.kind = 5
+                where c.repository = %(repository)s and c.removed is null
+                  and c.chunk = chunk_of(u.id) and get_bit(c.bits, place_of(u.id)) = 1)
+ order by u.last_wanted desc, u.id desc
+ limit 1;
+
+-- name: list_digests
+-- The packages of an index: digests of 16 bytes and places of 4 by architecture and chunk, in one walk
+-- over each chunk's ids. Without chunks of which a package is gone.
+select c.architecture, c.chunk, c.bits, p.digests, p.places
+  from index_chunks c
+ cross join lateral (
+   select string_agg(uuid_send(digest), '' order by id) as digests,
+          string_agg(int4send(place_of(id)), '' order by id) as places, count(*) as n
+     from packages
+    where id between id_at(c.chunk, 0) and id_at(c.chunk, chunk_size() - 1) and get_bit(c.bits, place_of(id)) = 1) p
+ where c.index = %(index)s and c.kind = %(kind)s and p.n = bit_count(c.bits);
+
 -- name: copy_staged
 copy staged_packages from stdin;
 

@@ -108,6 +108,7 @@ def _fetch(
                 others = beside.submit(
                     _fetch_other_forms, worker, access, lease, remote, wanted, form
                 )
+                receiver.write_ahead()
                 reader = None if wanted.lists == Kind.GENERIC else early.read
                 plain = unpack(receiver.path(), form, wanted, worker.store, lease.check, reader)
                 size = receiver.size
@@ -214,7 +215,8 @@ class _EarlyReading:
         worker, wanted = self._worker, self._wanted
         # What is wrong with its stanzas is met again, and said, by ``_finish``.
         with suppress(DebfleetError), self._lease.busy():
-            ingested = worker.db.run(lambda tx: _ingest(tx, worker, wanted, blocks()))
+            repository = self._lease.job.task_args["repository"]
+            ingested = worker.db.run(lambda tx: _ingest(tx, worker, wanted, blocks(), repository))
             self.parsed = ingested.parsed
 
 
@@ -282,10 +284,21 @@ def _finish(
     return jobs.finish(tx, job, opens, then=vanishing.last_job(job, remote))
 
 
-def _ingest(tx: Tx, worker: Worker, wanted: WantedIndex, blocks: Iterator[bytes]) -> units.Ingested:
+def _ingest(
+    tx: Tx,
+    worker: Worker,
+    wanted: WantedIndex,
+    blocks: Iterator[bytes],
+    repository: int | None = None,
+) -> units.Ingested:
+    """Make an index's stanzas units; most of them those that the repository has at its path."""
     sha256, form = bytes.fromhex(wanted.sha256), INDEX_FORMS[wanted.lists]
+    before = None
+    if repository is not None:
+        before = units.find_index_before(tx, repository, wanted.path, form)
+    stanzas = split_stanzas(blocks)
     try:
-        return units.ingest_index(tx, worker.stanza_key, sha256, split_stanzas(blocks), form)
+        return units.ingest_index(tx, worker.stanza_key, sha256, stanzas, form, before)
     except DebfleetError as e:
         e.add_note(wanted.path)
         raise
