@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import tracemalloc
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg.rows import DictRow
 
 from debfleet.db import plans, units
 from debfleet.db.connect import Database, Tx
@@ -282,3 +285,69 @@ def test_files_are_dealt_into_chunks_of_half_a_share_and_then_of_quarters(
 
     assert db.run(lambda tx: plan(tx, at_once=True)) == chunks
     assert db.run(lambda tx: plan(tx, at_once=False)) == chunks
+
+
+# --- with the help of the index before ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_index_before_changes_nothing_of_what_an_index_holds(db: Database, seed: int) -> None:
+    dice = random.Random(seed)
+    before = [stanza(f"p{n}", architecture=dice.choice(["all", "amd64"])) for n in range(300)]
+    first = ingest(db, before)
+    texts = dice.sample(before, dice.choice([0, 1, 250, 300]))
+    texts += [stanza(f"new{n}") for n in range(dice.choice([0, 40]))]
+    texts += dice.choices(texts, k=20) if texts else []  # an index may repeat a stanza
+    texts.append(b"Package: broken")
+    dice.shuffle(texts)
+
+    def ingest_both(tx: Tx) -> None:
+        alone = units.ingest_index(tx, STANZA_KEY, b"a" * 32, numbered(texts))
+        helped = units.ingest_index(tx, STANZA_KEY, b"b" * 32, numbered(texts), before=first.index)
+        assert package_ids(tx, helped.index) == package_ids(tx, alone.index)
+        assert (helped.stanzas, helped.packages) == (alone.stanzas, alone.packages)
+        assert [(t["reason"], t["count"]) for t in helped.tolerated] == [
+            (t["reason"], t["count"]) for t in alone.tolerated
+        ]
+
+    db.run(ingest_both)
+
+
+def test_what_the_index_before_held_is_not_asked_for(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "BATCH", 100)
+    texts = list(many(1000))
+    first = ingest(db, texts)
+    asked: list[int] = []
+    find_known = units._find_known
+
+    def counted(tx: Tx, reading: units._Reading, digests: Sequence[bytes]) -> list[DictRow]:
+        asked.append(len(digests))
+        return find_known(tx, reading, digests)
+
+    monkeypatch.setattr(units, "_find_known", counted)
+    again = numbered([*texts, stanza("new"), texts[7]])
+    second = db.run(
+        lambda tx: units.ingest_index(tx, STANZA_KEY, b"b" * 32, again, before=first.index)
+    )
+
+    assert asked == [0] * 10 + [2]  # the new one, and the one that came before
+    assert (second.stanzas, second.parsed, second.packages) == (1002, 1, 1001)
+
+
+def test_a_package_of_the_index_before_that_is_gone_is_made_again(db: Database) -> None:
+    texts = [stanza("a"), stanza("b")]
+    first = ingest(db, texts)
+
+    def ingest_again(tx: Tx) -> units.Ingested:
+        tx.execute("alter table packages disable trigger user")
+        tx.execute("delete from packages where name = 'a'")
+        return units.ingest_index(tx, STANZA_KEY, b"b" * 32, numbered(texts), before=first.index)
+
+    second = db.run(ingest_again)
+
+    assert (second.parsed, second.packages) == (1, 2)
+    with db.transaction() as tx:
+        assert len(package_ids(tx, second.index)) == 2
+        assert one(tx, "select count(*) from packages") == 2

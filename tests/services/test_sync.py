@@ -15,6 +15,7 @@ from archive import faults
 from archive.keys import SigningKey
 from archive.model import Archive, Dist, Pkg
 from archive.upstream import Upstream
+from debfleet.db import units
 from sync_flow import Flow, add_repository
 
 Write = Callable[..., Archive]
@@ -291,6 +292,30 @@ def test_only_the_changed_index_is_fetched(flow: Flow, write: Write, upstream: U
     assert {name for name, _, _ in flow.packages()} == {"a", "b", "c"}
     assert not [p for p in upstream.paths() if "/main/" in p and "dists" in p]
     assert again.reports["sync.package_index.was_skipped"] == 1
+
+
+def test_a_changed_index_is_read_by_the_one_that_the_latest_version_has(
+    flow: Flow, write: Write, upstream: Upstream
+) -> None:
+    path = "dists/stable/main/binary-amd64/Packages"
+
+    def found() -> int | None:
+        repository = flow.repository["id"]
+        with flow.db.transaction() as tx:
+            return units.find_index_before(tx, repository, path, units.PACKAGES)
+
+    upstream.rotate(write(Dist("stable", {"main": [Pkg("a"), Pkg("b")]})).folder)
+    flow.set_remote(upstream)
+    assert found() is None
+    flow.sync()
+    first = found()
+    upstream.rotate(write(Dist("stable", {"main": [Pkg("b"), Pkg("c")]})).folder)
+    flow.sync(mirror=True)
+
+    second = found()
+    assert first is not None
+    assert second not in (None, first)
+    assert {name for name, *_ in flow.packages()} == {"b", "c"}
 
 
 def test_the_same_build_with_other_bytes_replaces_the_one_before(
