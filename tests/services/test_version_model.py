@@ -171,13 +171,16 @@ def _make_world(db: Database) -> World:
     pool += [stanza(name, path="pool/latest.deb") for name in ("q1", "q2", "q3")]
     usual = [text for text in pool if b" other" not in text]
     world = World()
+    index = None
     with db.transaction() as tx:
         for turn in range(14):
             tx.execute("select setval('packages_id_seq', %s)", (4096 * (turn + 1) - 4,))
             chosen = dice.sample(usual if turn % 3 else pool, 10)
             digest = bytes([turn]) * 32
-            index = units.ingest_index(tx, STANZA_KEY, digest, numbered(chosen)).index
+            stanzas = numbered(chosen)
+            index = units.ingest_index(tx, STANZA_KEY, digest, stanzas, before=index).index
             world.indices[index] = package_ids(tx, index)
+            assert len(world.indices[index]) == len(chosen)
         for row in tx.execute("select * from packages"):
             key = (row["name"], row["version"], row["architecture"])
             world.packages[row["id"]] = Package(
