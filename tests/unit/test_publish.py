@@ -108,6 +108,56 @@ def test_bytes_that_are_no_text_come_out_as_they_came_in() -> None:
     assert body.startswith(raw)
 
 
+@pytest.mark.parametrize(
+    ("written", "published"),
+    [
+        ("X-A:1", "X-A: 1"),
+        ("X-A : 1", "X-A: 1"),
+        ("X-A:\t 1 \t", "X-A: 1"),
+        ("X-A:1: 2", "X-A: 1: 2"),
+        ("X-A: 1: 2", "X-A: 1: 2"),
+        ("X-A:  1\n two: 2\n\tthree:", "X-A: 1\n two: 2\n\tthree:"),
+        ("X-A: \n 1", "X-A:\n 1"),
+        ("X-A: 100 %s", "X-A: 100 %s"),
+        ("X-%s: 1", "X-%s: 1"),
+        ("#X-A: 1\n-X-B: 2\nno field", ""),
+        ("X-A:\n\nX-B: 2", "X-B: 2"),
+    ],
+)
+def test_a_field_comes_out_the_same_however_it_was_written(written: str, published: str) -> None:
+    text = rendered(f"Package: a\n{written}\nVersion: 1")
+
+    lines = ["Package: a", "Version: 1", *([published] if published else []), "SHA256: "]
+    assert text.startswith("\n".join(lines))
+
+
+def test_stanzas_of_the_same_fields_do_not_take_each_others_values() -> None:
+    how = Listing()
+
+    texts = [rendered(f"Version: {n}\nX: {n}\nPackage: p{n}", how) for n in range(3)]
+
+    for n, text in enumerate(texts):
+        assert text.startswith(f"Package: p{n}\nVersion: {n}\nX: {n}\nSHA256:")
+
+
+@pytest.mark.parametrize("stanza", ["", "Package: a", "no field", " goes on", "Depends"])
+def test_what_has_hardly_a_field_is_published_with_those_of_its_file(stanza: str) -> None:
+    fields = stanza_fields(rendered(stanza).strip())
+
+    assert [*fields][-3:] == ["SHA256", "Size", "Filename"]
+
+
+def test_what_is_remembered_of_stanzas_is_bounded() -> None:
+    how = Listing()
+
+    for n in range(6000):
+        rendered(f"Package: a\nX-{n}: 1", how)
+    rendered("Package: a\n" + "\n".join(f"X-{n}: 1" for n in range(1000)), how)
+
+    assert len(how.arrangements) <= 5000
+    assert max(len(names) for names in how.arrangements) == 2
+
+
 def test_excluded_fields_are_those_that_no_attribute_is_made_for() -> None:
     text = rendered("Package: a\nX-A: 1\nX-B: 2\nDepends: c", Listing(excluded={"x-a", "depends"}))
 

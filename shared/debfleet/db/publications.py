@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import psycopg
@@ -16,6 +16,8 @@ from debfleet.db import sql
 from debfleet.db.connect import Tx
 from debfleet.errors import NotFound
 from debfleet.model import Kind
+
+T = TypeVar("T")
 
 _Q = sql.load("publications.sql")
 
@@ -277,9 +279,8 @@ def add_digest_paths(tx: Tx, publication: Publication) -> int:
     return int(row["count"])
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A package as an index lists it."""
+class Listed(NamedTuple):
+    """A package as an index lists it; a tuple, since there are so many of them."""
 
     name: str
     source: str | None
@@ -289,9 +290,6 @@ class Listed:
     stanza: str
     component: str  # its full name: where it lies in the pool
     by_digest: bool  # its plain pool path is another's too
-
-
-_LISTED = ("text", "text", "text", "int8", "bytea", "text", "text", "bool")
 
 
 @contextmanager
@@ -316,14 +314,11 @@ def listed_packages(
         "architecture": architecture,
         "kind": int(kind),
     }
-    # COPY takes no parameters: the client puts them in, quoted.
-    with psycopg.ClientCursor(tx) as cursor, cursor.copy(_Q["copy_index"], values) as copy:
-        copy.set_types(_LISTED)
-        yield (Listed(*row) for row in copy.rows())
+    with _streamed(tx, _Q["list_index_packages"], values, Listed._make) as packages:
+        yield packages
 
 
-@dataclass(frozen=True, slots=True)
-class ListedSource:
+class ListedSource(NamedTuple):
     """A source package as an index lists it."""
 
     name: str
@@ -331,9 +326,6 @@ class ListedSource:
     stanza: str
     component: str  # its full name: where it lies in the pool
     by_digest: bool  # one of its files' plain pool paths is another's too
-
-
-_LISTED_SOURCE = ("text", "bytea", "text", "text", "bool")
 
 
 @contextmanager
@@ -347,9 +339,24 @@ def listed_sources(
         "number": publication.number,
         "components": None if components is None else list(components),
     }
-    with psycopg.ClientCursor(tx) as cursor, cursor.copy(_Q["copy_source_index"], values) as copy:
-        copy.set_types(_LISTED_SOURCE)
-        yield (ListedSource(*row) for row in copy.rows())
+    with _streamed(tx, _Q["list_index_sources"], values, ListedSource._make) as sources:
+        yield sources
+
+
+_ROWS_AT_ONCE = 100 if psycopg.capabilities.has_stream_chunked() else 1  # libpq 17 can
+
+
+@contextmanager
+def _streamed(
+    tx: Tx, query: LiteralString, values: Mapping[str, Any], make: Callable[[Iterable[Any]], T]
+) -> Iterator[Iterator[T]]:
+    """Rows as they come from the server, which waits for who reads them."""
+    with tx.cursor(row_factory=lambda _: make) as cursor:
+        rows = cursor.stream(query, values, binary=True, size=_ROWS_AT_ONCE)
+        with closing(
+            cast("Generator[T, None, None]", rows)
+        ):  # who stops early does not want the rest
+            yield rows
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -222,10 +222,9 @@ of_sources as (
   select %(publication)s::int, id from sharing where is_source on conflict do nothing)
 select count(*) as count from sharing
 
--- name: copy_source_index
+-- name: list_index_sources
 -- The source packages of one index, in the order of the file: those linked to some components (of
 -- one plain name), or all of the version.
-copy (
 with sets as materialized (
   select c.chunk, coalesce(rc.component, 'all') as component, bit_or(c.bits) as bits
     from repository_chunks c join content_lists l on l.id = c.list
@@ -243,13 +242,11 @@ select p.name, p.sha256, p.stanza, i.component,
        exists (select from digest_sources d where d.publication = %(publication)s and d.source_package = p.id)
   from ids i join source_packages p using (id)
  order by p.name collate "C", p.version collate "C", p.id
-) to stdout (format binary)
 
--- name: copy_index
+-- name: list_index_packages
 -- The packages of one index, in the order of the file: those linked to some components (of one
 -- plain name; a package of several lies below the first) for one architecture; no components: all
 -- packages of the version for that architecture.
-copy (
 with sets as materialized (
   select c.chunk, coalesce(rc.component, 'all') as component, l.index_architecture, bit_or(c.bits) as bits
     from repository_chunks c join content_lists l on l.id = c.list
@@ -271,7 +268,6 @@ select p.name, p.source, p.relative_path, p.size, p.sha256, p.stanza, i.componen
     or %(components)s::bigint[] is null and p.architecture = %(architecture)s
     or %(components)s::bigint[] is not null and p.architecture || p.architecture_variant = %(architecture)s
  order by p.name collate "C", p.version collate "C", p.architecture collate "C", p.id
-) to stdout (format binary)
 
 -- name: list_known_forms
 -- How a plain index was compressed before; its plain form too where it is stored.

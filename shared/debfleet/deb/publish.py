@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
+from operator import itemgetter
 
 from debfleet.deb.paths import pool_prefix
-from debfleet.deb.stanza import to_bytes
+from debfleet.deb.stanza import FIELD, to_bytes
 
 ALPHABETICAL = "nested_alphabetically"
 BY_DIGEST = "nested_by_digest"
@@ -42,7 +44,7 @@ def pool_paths(
         source: The Source field, with or without a version.
         relative_path: Upstream's path, whose last part is kept.
     """
-    of = _SOURCE_VERSION.sub("", source).strip() if source else name
+    of = source.partition("(")[0].strip() if source else name
     if not _PART.fullmatch(of):  # it becomes a directory; upstream may write here what it likes
         of = name if _PART.fullmatch(name) else "_"
     folder = f"pool/{component}/{pool_prefix(of)}/{of}"
@@ -50,8 +52,11 @@ def pool_paths(
     return PoolPaths(f"{folder}/{file}", f"{folder}/by-digest/{sha256.hex()[:6]}-{file}")
 
 
-_SOURCE_VERSION = re.compile(r"\s*\(.*", re.DOTALL)
 _PART = re.compile(r"(?!\.\.?\Z)[^\s/\\\x00-\x1f\x7f]+")
+
+
+Arrangement = tuple[str, Callable[[Sequence[str]], tuple[str, ...]]]
+"""A stanza with gaps for its values, and which of the values it had go there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,9 @@ class Listing:
 
     digests: Collection[str] = ("sha256",)  # md5 and sha1 of the stanza are kept where they are in
     excluded: Collection[str] = ()  # names of fields, in lower case, that are left out
+    arrangements: dict[tuple[str, ...], Arrangement] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # worked out so far, by the names of a stanza's fields
 
 
 def render_package(stanza: str, *, filename: str, size: int, sha256: bytes, how: Listing) -> bytes:
@@ -67,32 +75,70 @@ def render_package(stanza: str, *, filename: str, size: int, sha256: bytes, how:
 
     Fields come in the reference's order, then those it does not know as they were, then the file's.
     """
-    known: dict[str, str] = {}
-    others: dict[str, str] = {}
-    for name, value in _FIELD.findall("\n" + stanza):
+    # Few lists of names make up a suite: what becomes of each is worked out once.
+    has_long = "\n " in stanza or "\n\t" in stanza
+    lines = _LINE_END.split(stanza) if has_long else stanza.split("\n")
+    names, _, values = zip(*[line.partition(": ") for line in lines], strict=True)
+    texts = tuple(map(str.rstrip, values))
+    arrangement = _arrangement(names, how)
+    # A value that is empty, or begins on the next line or with more blanks, is less than "!".
+    if arrangement is None or min(texts) < "!":
+        arrangement, texts = _arrange_any(stanza, how)
+    template, pick = arrangement
+    return to_bytes(template % (*pick(texts), sha256.hex(), size, filename))
+
+
+def _arrangement(names: tuple[str, ...], how: Listing) -> Arrangement | None:
+    """What becomes of plain fields of these names; nothing: not all of them are such."""
+    if (known := how.arrangements.get(names)) is not None:
+        return known
+    if not all(map(_NAME.fullmatch, names)):
+        return None
+    made = _arrange([(name, " ") for name in names], how)
+    # Of upstream's making: neither many nor long ones are kept.
+    if len(how.arrangements) < _MOST_ARRANGEMENTS and len(made[0]) < _LONGEST_ARRANGEMENT:
+        how.arrangements[names] = made
+    return made
+
+
+def _arrange_any(stanza: str, how: Listing) -> tuple[Arrangement, tuple[str, ...]]:
+    """What becomes of any stanza, and its values."""
+    fields = [(name, value.rstrip()) for name, value in FIELD.findall("\n" + stanza)]
+    fields = [(name, text) for name, text in fields if text]
+    blanks = [(name, "" if text[0] == "\n" else " ") for name, text in fields]
+    return _arrange(blanks, how), tuple(text for _, text in fields)
+
+
+def _arrange(fields: Sequence[tuple[str, str]], how: Listing) -> Arrangement:
+    """Args: fields: Their names, and what stands between colon and value."""
+    known: dict[str, tuple[str, int]] = {}
+    others: dict[str, tuple[str, int]] = {}
+    for place, (name, blank) in enumerate(fields):
         folded = name.lower()
         if folded in known or folded in others:
             continue  # Debian Policy 5.1 forbids repeats; readers of ours take the first
-        text = value.rstrip()
-        if not text:
-            continue
-        if folded in _FILE_FIELDS:
-            known[folded] = text
-        elif (spelled := _SPELLED.get(folded)) is not None:
-            known[folded] = f"{spelled}:{text}" if text[0] == "\n" else f"{spelled}: {text}"
+        if folded in _FILE_FIELDS or folded in _SPELLED:
+            known[folded] = f"{_SPELLED.get(folded, name)}:{blank}", place
         elif folded not in how.excluded:
-            others[folded] = f"{name}:{text}" if text[0] == "\n" else f"{name}: {text}"
-    lines = [known[name] for name in _ORDER if name in known]
-    lines += others.values()
-    if "md5" in how.digests and "md5sum" in known:
-        lines.append(f"MD5sum: {known['md5sum']}")
-    if "sha1" in how.digests and "sha1" in known:
-        lines.append(f"SHA1: {known['sha1']}")
-    lines.append(f"SHA256: {sha256.hex()}\nSize: {size}\nFilename: {filename}\n\n")
-    return to_bytes("\n".join(lines))
+            others[folded] = f"{name}:{blank}", place
+    chosen = [known[name] for name in _ORDER if name in known]
+    chosen += others.values()
+    for digest, folded, spelled in (("md5", "md5sum", "MD5sum: "), ("sha1", "sha1", "SHA1: ")):
+        if digest in how.digests and folded in known:
+            chosen.append((spelled, known[folded][1]))
+    template = "".join(start.replace("%", "%%") + "%s\n" for start, _ in chosen)
+    places = [place for _, place in chosen]
+    pick = itemgetter(*places) if len(places) > 1 else partial(_pick_few, places)
+    return template + "SHA256: %s\nSize: %s\nFilename: %s\n\n", pick
 
 
-_FIELD = re.compile(r"\n([^\s:#-][^\s:]*)[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)")
+def _pick_few(places: Sequence[int], texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(texts[place] for place in places)
+
+
+_MOST_ARRANGEMENTS, _LONGEST_ARRANGEMENT = 5000, 2000
+_LINE_END = re.compile(r"\n(?![ \t])")  # the next line is a field of its own
+_NAME = re.compile(r"[^\s:#-][^\s:]*")
 _FILE_FIELDS = frozenset({"filename", "size", "md5sum", "sha1", "sha256", "sha512"})
 _SPELLED = {
     name.lower(): name

@@ -130,7 +130,9 @@ def to_bytes(text: str) -> bytes:
     """What ``to_text`` made the text from."""
     if text.isascii():
         return text.encode("ascii")
-    return text.translate(_TO_SURROGATES).encode("utf-8", "surrogateescape")
+    if _ESCAPES.search(text):
+        text = text.translate(_TO_SURROGATES)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def shown_text(text: str) -> str:
