@@ -190,7 +190,7 @@ select p.architecture, count(*) as count from ids join packages p using (id) gro
 -- Packages and source packages of one component, or of the whole version where it is simple, with a
 -- file whose name a file of other bytes has as well, so that both may want one path of the pool.
 -- (Whether their sources differ is not looked at: that happens hardly ever, and a path by digest is
--- as good.)
+-- as good.) Few names are anybody else's too: only of these more than a number is looked at.
 with held as materialized (
   select c.list, c.chunk, c.bits from repository_chunks c
    where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)),
@@ -203,12 +203,21 @@ sets as materialized (
 ids as materialized (
   select place, is_source, id_at(chunk, n) as id from sets, generate_series(0, chunk_size() - 1) n
    where get_bit(bits, n) = 1),
-files as materialized (
-  select i.place, i.is_source, p.id, p.sha256, file_name(p.relative_path) as file
+names as materialized (
+  select i.place, i.is_source, i.id, hashtextextended(split_part(p.relative_path, '/', -1), 0) as name
     from ids i join packages p using (id) where not i.is_source
   union all
-  select i.place, i.is_source, i.id, f.sha256, file_name(f.path)
+  select i.place, i.is_source, i.id, hashtextextended(split_part(f.path, '/', -1), 0)
     from ids i join unit_files f on f.kind = 12 and f.unit = i.id where i.is_source),
+repeated as materialized (
+  select place, name from names group by 1, 2 having count(*) > 1),
+files as materialized (
+  select n.place, n.is_source, n.id, p.sha256, file_name(p.relative_path) as file
+    from repeated join names n using (place, name) join packages p using (id) where not n.is_source
+  union all
+  select distinct n.place, n.is_source, n.id, f.sha256, file_name(f.path)
+    from repeated join names n using (place, name)
+    join unit_files f on f.kind = 12 and f.unit = n.id where n.is_source),
 shared as materialized (
   select place, file from files group by 1, 2
   having count(*) > 1 and min(encode(sha256, 'hex')) <> max(encode(sha256, 'hex'))),
