@@ -88,3 +88,14 @@ def test_a_publication_of_many_packages_takes_little_memory_and_little_time_agai
     print(f"first {first:.1f} s, again {again:.1f} s, grown by {grown / 1024:.1f} MiB")
     assert grown < MEMORY_KIB
     assert again < first  # compressing is the larger part
+
+
+def test_an_index_that_begins_like_the_one_before_is_compressed_as_a_whole(flow: Flow) -> None:
+    timed(flow, add_version(flow, 3000))
+
+    _, _, made = timed(flow, add_version(flow, 3000, changed=30))
+
+    index = "dists/stable/main/binary-amd64/Packages"
+    assert made.files[index].count(b"\nFilename: ") == 3000
+    for ending in (".gz", ".xz"):
+        assert unpacked(index + ending, made.files[index + ending]) == made.files[index]

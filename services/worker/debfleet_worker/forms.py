@@ -1,22 +1,25 @@
 """What publish writes into the store: an index in all its forms, and small files.
 
 Memory follows a block, whatever the size of an index: it is written to a file of the store, and
-read again to be compressed.
+read again to be compressed, while it is being written if it seems to be new.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from debfleet.db import orphans, publications, units
 from debfleet.db.connect import Tx
 from debfleet.db.publications import Stored
+from debfleet.errors import NotFound
 from debfleet.model import Job
 from debfleet.store import Receiver
 from debfleet_worker.lease import Lease
@@ -38,35 +41,39 @@ class Forms:
     is_new: bool  # some of it was compressed just now
 
 
-def write_index(worker: Worker, job: Job, lease: Lease, blocks: Iterable[bytes]) -> Forms:
+def write_index(
+    worker: Worker, job: Job, lease: Lease, blocks: Iterable[bytes], like: bytes | None = None
+) -> Forms:
     """Store an index that comes in blocks, and its compressed forms unless they are known.
 
     To be recorded with ``record`` in the transaction that names the files.
+
+    Args:
+        like: The digest of an index that this one may turn out to be: it is compressed from the
+            first byte on that differs, and at the end if none does.
     """
     extra = _extra_digests(worker)
     with ExitStack() as stack:
-        plain = _Digesting(stack.enter_context(worker.store.receive()), extra)
+        plain, *rest = (
+            _Digesting(stack.enter_context(worker.store.receive()), extra) for _ in ENDINGS
+        )
+        writers = dict(zip(list(ENDINGS)[1:], rest, strict=True))
+        compressing = stack.enter_context(_Compressing(worker, lease, plain, writers))
+        differs = stack.enter_context(_differing(worker, like))
         for block in _gathered(blocks):
             _moved(lease, len(block))
             plain.write(block)
+            if differs(block):
+                compressing.follow()
         files = {"plain": plain.stored()}
         known = _claim_known(worker, job, files["plain"], extra)
-        files |= {form: known[form] for form in ("gz", "xz") if form in known}
-        made: list[_Digesting] = []
-        if len(files) < len(ENDINGS):
-            lacking = [form for form in ENDINGS if form not in files]
-            writers = {
-                form: _Digesting(stack.enter_context(worker.store.receive()), extra)
-                for form in lacking
-            }
-            _compress(worker, lease, plain, writers)
-            files |= {form: writer.stored() for form, writer in writers.items()}
-            made = [*writers.values()]
-        is_new = bool(made)
-        if "plain" not in known:
-            made.append(plain)
-        _keep(worker, job, lease, made)
-    return Forms(files, is_new)
+        files |= {form: known[form] for form in writers if form in known}
+        made = {form: writer for form, writer in writers.items() if form not in files}
+        compressing.finish([*made])
+        files |= {form: writer.stored() for form, writer in made.items()}
+        kept = [*made.values()] if "plain" in known else [*made.values(), plain]
+        _keep(worker, job, lease, kept)
+    return Forms(files, is_new=bool(made))
 
 
 def write_small(
@@ -174,30 +181,98 @@ def _keep(worker: Worker, job: Job, lease: Lease, made: Sequence[_Digesting]) ->
         worker.store.flush()
 
 
-def _compress(
-    worker: Worker, lease: Lease, plain: _Digesting, writers: Mapping[str, _Digesting]
-) -> None:
-    compress: dict[str, Callable[[Iterable[bytes]], Iterable[bytes]]] = {
-        "gz": _gzipped,
-        "xz": partial(xz_compressed, preset=worker.settings.xz_preset),
-    }
+class _Compressing:
+    """The compressed forms of a file that is still being written, each by a thread.
 
-    path = plain.receiver.path()  # makes the file where nothing was written
+    They read what is in the file already, so that nothing waits in memory for the slower ones.
+    """
 
-    def blocks() -> Iterator[bytes]:
+    def __init__(
+        self, worker: Worker, lease: Lease, plain: _Digesting, writers: Mapping[str, _Digesting]
+    ) -> None:
+        self._preset = worker.settings.xz_preset
+        self._lease = lease
+        self._plain = plain.receiver
+        self._writers = writers
+        self._pool = ThreadPoolExecutor(len(writers), "forms")
+        self._running: dict[str, Future[None]] = {}
+        self._changed = threading.Condition()
+        self._size = 0  # so much may be read
+        self._is_whole = False
+        self._is_over = False
+
+    def __enter__(self) -> _Compressing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        self._pool.shutdown()
+
+    def follow(self) -> None:
+        """Compress all that is written by now, and go on waiting for more."""
+        with self._changed:
+            self._size = self._plain.size
+            self._changed.notify_all()
+        self._start(self._writers)
+
+    def finish(self, forms: Collection[str]) -> None:
+        """The file is whole: wait for these forms of it. Others are given up."""
+        if not forms:
+            return
+        with self._changed:
+            self._size, self._is_whole = self._plain.size, True
+            self._changed.notify_all()
+        self._start(forms)
+        for form in forms:
+            self._running[form].result()  # here an error of a thread is raised
+
+    def _start(self, forms: Iterable[str]) -> None:
+        for form in forms:
+            if form not in self._running:
+                path = self._plain.path()  # makes the file where nothing was written
+                self._running[form] = self._pool.submit(self._write, form, path)
+
+    def _write(self, form: str, path: Path) -> None:
+        compress = _gzipped if form == "gz" else partial(xz_compressed, preset=self._preset)
+        for piece in compress(self._blocks(path)):
+            self._writers[form].write(piece)
+
+    def _blocks(self, path: Path) -> Iterator[bytes]:
+        """Of one size but the last: what zlib makes may depend on it."""
+        end = 0
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                _moved(lease, len(block))
+            while self._grows_to(end + _BLOCK):
+                if not (block := file.read(_BLOCK)):
+                    return
+                end += len(block)
+                _moved(self._lease, len(block))
                 yield block
 
-    def write(form: str) -> None:
-        for piece in compress[form](blocks()):
-            writers[form].write(piece)
+    def _grows_to(self, size: int) -> bool:
+        """Wait for so many bytes, or the end; false: nobody wants them any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size >= size or self._is_whole or self._is_over)
+            return not self._is_over
 
-    # Compressing lets other threads run: the quick form costs no time of its own.
-    with ThreadPoolExecutor(len(writers)) as pool:
-        for _ in pool.map(write, writers):
-            pass  # here an error of a thread is raised
+
+@contextmanager
+def _differing(worker: Worker, like: bytes | None) -> Iterator[Callable[[bytes], bool]]:
+    """Whether what was given so far, block by block, is other than the beginning of a file."""
+    with ExitStack() as stack:
+        file = None
+        if like is not None:
+            with suppress(NotFound):
+                file = stack.enter_context(worker.store.open(like))
+
+        def differs(block: bytes) -> bool:
+            nonlocal file
+            if file is not None and file.read(len(block)) != block:
+                file = None
+            return file is None
+
+        yield differs
 
 
 def _gzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -406,6 +406,13 @@ def add_files(tx: Tx, publication: int, files: Sequence[AtPath]) -> None:
     tx.execute(_Q["add_published_files"], values)
 
 
+def find_alike(tx: Tx, publication: Publication, path: str) -> bytes | None:
+    """The digest of a published file that the one at this path may turn out to be, if any."""
+    values = {"publication": publication.id, "repository": publication.repository, "path": path}
+    row = tx.execute(_Q["find_alike"], values).fetchone()
+    return None if row is None else bytes(row["sha256"])
+
+
 def list_files(tx: Tx, publication: int) -> list[AtPath]:
     """What publish wrote, in the order of the paths."""
     rows = tx.execute(_Q["list_published_files"], {"publication": publication})

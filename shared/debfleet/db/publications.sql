@@ -302,6 +302,17 @@ select %(publication)s, f.path, f.sha256, f.sha512, f.md5, f.sha1, f.size, f.is_
        as f (path, sha256, sha512, md5, sha1, size, is_index)
     on conflict (publication, path) do nothing
 
+-- name: find_alike
+-- The file at this path in the latest publication of the repository, else in one of the last made of
+-- any: where a thousand repositories follow one upstream, theirs is the same. No row: there is none.
+select f.sha256
+  from (select id, true as is_own from publications
+         where repository = %(repository)s and is_complete and kind = 'apt' and id <> %(publication)s
+         union all
+        (select id, false from publications where is_complete and kind = 'apt' order by id desc limit 50)) p
+  join published_files f on f.publication = p.id and f.path = %(path)s
+ order by p.is_own desc, p.id desc limit 1
+
 -- name: list_published_files
 select path, sha256, sha512, md5, sha1, size, is_index from published_files
  where publication = %(publication)s order by path

@@ -173,12 +173,13 @@ def _report_left_out(tx: Tx, job: Job, dists: Dists) -> None:
 def _publish_index(worker: Worker, job: Job, lease: Lease) -> None:
     with worker.db.transaction() as tx:
         publication = publications.get_publication(tx, job.args["publication"])
-    part = job.args["index"]
+        part = job.args["index"]
+        like = publications.find_alike(tx, publication, part["path"])
     # A job of the version of debfleet before this one says nothing of what it lists.
     is_source = part.get("lists") == Kind.SOURCE_PACKAGE
     listed = _sources if is_source else _packages
     with closing(listed(worker, lease, publication, part)) as stanzas:
-        forms = write_index(worker, job, lease, stanzas)
+        forms = write_index(worker, job, lease, stanzas, like)
 
     def finish(tx: Tx) -> list[Ring]:
         jobs.hold(tx, job)
