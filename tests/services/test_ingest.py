@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 
 from debfleet.db import plans, units
 from debfleet.db.connect import Database, Tx
-from debfleet.db.plans import Dealing
+from debfleet.db.dealing import Dealing, deal_files
 from debfleet.errors import UnsafePath
 from version_rows import (
     STANZA_KEY,
@@ -278,7 +278,7 @@ def test_files_are_dealt_into_chunks_of_half_a_share_and_then_of_quarters(
             dealt = units.list_missing_files(tx, task, [0], dealing)
         else:
             units.list_missing_files(tx, task, [0])
-            dealt = plans.deal_files(tx, task, dealing)
+            dealt = deal_files(tx, task, dealing)
         assert list(dealt) == list(range(1, len(dealt) + 1))
         assert len(plans.list_chunk(tx, task, 7, 1)) == dealt[1]
         return list(dealt.values())

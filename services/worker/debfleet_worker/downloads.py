@@ -12,8 +12,9 @@ import psycopg
 from debfleet.config import Settings
 from debfleet.db import generics, plans, seen_files, tasks, units
 from debfleet.db.connect import Tx
+from debfleet.db.dealing import Dealing, deal_files
 from debfleet.db.jobs import NewJob
-from debfleet.db.plans import Dealing, WantedIndex
+from debfleet.db.plans import WantedIndex
 from debfleet.db.seen_files import Reach
 from debfleet.model import Job, Kind, Remote
 from debfleet.reports import DOWNLOADS
@@ -29,7 +30,7 @@ DEFAULT_CONCURRENCY = 20  # of a remote that says nothing (rest-api.md, decided 
 def open_downloads(tx: Tx, settings: Settings, job: Job, remote: Remote) -> list[NewJob]:
     """Deal the task's missing files into chunks, a job for each."""
     dealing = _dealing(tx, settings, job, remote)
-    return _downloads(job, remote, plans.deal_files(tx, job.task, dealing))
+    return _downloads(job, remote, deal_files(tx, job.task, dealing))
 
 
 def open_missing(

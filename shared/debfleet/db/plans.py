@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -243,27 +243,6 @@ def add_index(tx: Tx, wanted: WantedIndex, index_digest: bytes) -> int:
 def list_stored(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:
     """Those that have an artifact row."""
     return {r["sha256"] for r in tx.execute(_q["list_stored"], {"digests": list(digests)})}
-
-
-@dataclass(frozen=True, slots=True)
-class Dealing:
-    """How files are dealt into chunks, a download job for each (``dealt``)."""
-
-    opener: int  # the job that opens the downloads
-    most_files: int
-    most_bytes: int
-    slots: int  # workers that there are chunks for, at least 1
-
-
-def dealt(query: LiteralString) -> LiteralString:
-    """A statement that deals files, with the part of it that says how."""
-    return query.replace("/* dealt */", _q["dealt"])
-
-
-def deal_files(tx: Tx, task: int, dealing: Dealing) -> dict[int, int]:
-    """Deal the files that are in no chunk yet: chunk to files in it."""
-    rows = tx.execute(dealt(_q["deal_files"]), {"task": task, **asdict(dealing)})
-    return {r["chunk"]: r["files"] for r in rows}
 
 
 def list_chunk(tx: Tx, task: int, opener: int, chunk: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from debfleet.db import sql
 from debfleet.db.connect import Tx
-from debfleet.db.plans import Dealing, dealt
+from debfleet.db.dealing import Dealing, dealt
 from debfleet.deb.packages import StanzaRefused, parse_package
 from debfleet.model import Kind
 

@@ -118,7 +118,7 @@ copy index_chunks (index, kind, architecture, chunk, bits) from stdin (format bi
 -- The files of the units that some wanted indices list, each digest once, unless stored; one
 -- that is stored under another size is for the download to refuse. In the order of the key: index
 -- jobs of one task may add the same files. Sizes are what upstream says: their sum may be absurd.
--- With an opener they are dealt at once (dealt of plans.sql).
+-- With an opener they are dealt at once (dealt of dealing.sql).
 with sets as materialized (
   select c.kind, c.chunk, bit_or(c.bits) as bits
     from wanted_indices w
