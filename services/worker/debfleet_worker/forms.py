@@ -7,14 +7,12 @@ read again to be compressed, while it is being written if it seems to be new.
 from __future__ import annotations
 
 import hashlib
-import threading
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from debfleet.db import orphans, publications, units
 from debfleet.db.connect import Tx
@@ -22,6 +20,7 @@ from debfleet.db.publications import Stored
 from debfleet.errors import NotFound
 from debfleet.model import Job
 from debfleet.store import Receiver
+from debfleet_worker.growing import Growing
 from debfleet_worker.lease import Lease
 from debfleet_worker.worker import Worker
 from debfleet_worker.xz import xz_compressed
@@ -58,7 +57,7 @@ def write_index(
             _Digesting(stack.enter_context(worker.store.receive()), extra) for _ in ENDINGS
         )
         writers = dict(zip(list(ENDINGS)[1:], rest, strict=True))
-        compressing = stack.enter_context(_Compressing(worker, lease, plain, writers))
+        compressing = stack.enter_context(_Compressing(worker, lease, plain.receiver, writers))
         differs = stack.enter_context(_differing(worker, like))
         for block in _gathered(blocks):
             _moved(lease, len(block))
@@ -188,42 +187,34 @@ class _Compressing:
     """
 
     def __init__(
-        self, worker: Worker, lease: Lease, plain: _Digesting, writers: Mapping[str, _Digesting]
+        self, worker: Worker, lease: Lease, plain: Receiver, writers: Mapping[str, _Digesting]
     ) -> None:
         self._preset = worker.settings.xz_preset
         self._lease = lease
-        self._plain = plain.receiver
+        self._plain = plain
+        self._growing = Growing(plain.path())
         self._writers = writers
         self._pool = ThreadPoolExecutor(len(writers), "forms")
         self._running: dict[str, Future[None]] = {}
-        self._changed = threading.Condition()
-        self._size = 0  # so much may be read
-        self._is_whole = False
-        self._is_over = False
 
     def __enter__(self) -> _Compressing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._is_over = True
-            self._changed.notify_all()
+        self._growing.end(_GivenUp())
         self._pool.shutdown()
 
     def follow(self) -> None:
         """Compress all that is written by now, and go on waiting for more."""
-        with self._changed:
-            self._size = self._plain.size
-            self._changed.notify_all()
+        self._growing.grew(self._plain.size)
         self._start(self._writers)
 
     def finish(self, forms: Collection[str]) -> None:
         """The file is whole: wait for these forms of it. Others are given up."""
         if not forms:
             return
-        with self._changed:
-            self._size, self._is_whole = self._plain.size, True
-            self._changed.notify_all()
+        self._growing.grew(self._plain.size)
+        self._growing.end()
         self._start(forms)
         for form in forms:
             self._running[form].result()  # here an error of a thread is raised
@@ -231,30 +222,22 @@ class _Compressing:
     def _start(self, forms: Iterable[str]) -> None:
         for form in forms:
             if form not in self._running:
-                path = self._plain.path()  # makes the file where nothing was written
-                self._running[form] = self._pool.submit(self._write, form, path)
+                self._running[form] = self._pool.submit(self._write, form)
 
-    def _write(self, form: str, path: Path) -> None:
+    def _write(self, form: str) -> None:
         compress = _gzipped if form == "gz" else partial(xz_compressed, preset=self._preset)
-        for piece in compress(self._blocks(path)):
+        for piece in compress(self._blocks()):
             self._writers[form].write(piece)
 
-    def _blocks(self, path: Path) -> Iterator[bytes]:
-        """Of one size but the last: what zlib makes may depend on it."""
-        end = 0
-        with path.open("rb") as file:
-            while self._grows_to(end + _BLOCK):
-                if not (block := file.read(_BLOCK)):
-                    return
-                end += len(block)
-                _moved(self._lease, len(block))
-                yield block
+    def _blocks(self) -> Iterator[bytes]:
+        # Of one size: what zlib makes may depend on it.
+        for block in self._growing.blocks(_BLOCK, are_full=True):
+            _moved(self._lease, len(block))
+            yield block
 
-    def _grows_to(self, size: int) -> bool:
-        """Wait for so many bytes, or the end; false: nobody wants them any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._size >= size or self._is_whole or self._is_over)
-            return not self._is_over
+
+class _GivenUp(Exception):
+    """Nobody wants this form any more."""
 
 
 @contextmanager

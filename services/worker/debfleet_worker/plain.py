@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from debfleet.db.plans import WantedIndex
 from debfleet.errors import DigestMismatch, MalformedFile, SizeMismatch
 from debfleet.store import Receiver, Store
+from debfleet_worker.growing import Growing
 
 # lzma takes the lock of Python each time that its output grows: the fewer the blocks, the less
 # often it waits for the thread that reads along, which lets it go on between two blocks of its own.
@@ -76,14 +77,14 @@ def unpack(
     """
     expected = bytes.fromhex(wanted.sha256)
     with store.receive() as receiver:
-        growing = _Growing(receiver.path())
+        growing = Growing(receiver.path())
         if read is None:
             _unpack(path, form, wanted, receiver, growing, check)
         else:
             with ThreadPoolExecutor(1, "unpack") as thread:
                 unpacked = thread.submit(_unpack, path, form, wanted, receiver, growing, check)
                 try:
-                    read(growing.blocks)
+                    read(partial(growing.blocks, _READ_BLOCK))
                 finally:
                     unpacked.result()  # what is wrong with the form goes before what came of it
         file = receiver.path().open("rb")
@@ -100,7 +101,7 @@ def _unpack(
     form: str,
     wanted: WantedIndex,
     receiver: Receiver,
-    growing: _Growing,
+    growing: Growing,
     check: Callable[[], None],
 ) -> None:
     """Fill the receiver with what was promised, or raise."""
@@ -121,51 +122,6 @@ def _unpack(
             raise SizeMismatch(f"{form} unpacked", size, found)
         if receiver.sha256 != bytes.fromhex(wanted.sha256):
             raise DigestMismatch(f"{form} unpacked", wanted.sha256, receiver.sha256.hex())
-
-
-class _Growing:
-    """A file that one thread writes, within the block, and another reads.
-
-    At the block's end it is whole, or the block's error says why not.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._size = 0  # bytes that are there to be read
-        self._is_over = False
-        self._error: BaseException | None = None
-        self._changed = threading.Condition()
-
-    def grew(self, size: int) -> None:
-        """So many bytes are there now."""
-        with self._changed:
-            self._size = size
-            self._changed.notify_all()
-
-    def __enter__(self) -> _Growing:
-        return self
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        with self._changed:
-            self._is_over, self._error = True, error
-            self._changed.notify_all()
-
-    def blocks(self) -> Iterator[bytes]:
-        """Its bytes from the start, as they come; may be asked for again."""
-        at = 0
-        with self._path.open("rb", buffering=0) as file:
-            while left := self._left(at):
-                block = file.read(min(_READ_BLOCK, left))
-                at += len(block)
-                yield block
-
-    def _left(self, at: int) -> int:
-        """How many bytes can be read from there, once that is not none; 0: it is whole."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_over or self._size > at)
-            if self._error is not None:
-                raise self._error
-            return self._size - at
 
 
 def _plain_size(wanted: WantedIndex) -> int:

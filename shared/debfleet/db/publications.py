@@ -353,9 +353,7 @@ def _streamed(
     """Rows as they come from the server, which waits for who reads them."""
     with tx.cursor(row_factory=lambda _: make) as cursor:
         rows = cursor.stream(query, values, binary=True, size=_ROWS_AT_ONCE)
-        with closing(
-            cast("Generator[T, None, None]", rows)
-        ):  # who stops early does not want the rest
+        with closing(cast("Generator[T, None, None]", rows)):  # who stops early wants no more
             yield rows
 
 
