@@ -97,7 +97,7 @@ class BucketStore:
 
     def receive(self) -> Receiver:
         """See ``Store``."""
-        return Receiver(self._temporary, self._place)
+        return Receiver(self._temporary, self._place, stays=False)
 
     def open(self, sha256: bytes) -> BinaryIO:
         """See ``Store``; read in blocks, and it can seek."""

@@ -28,10 +28,17 @@ class Receiver:
 
     size: int  # bytes received so far
 
-    def __init__(self, folder: str, place: Callable[[str, bytes, int], None]) -> None:
-        """``place(path, sha256, size)`` takes the file at ``path`` away into the store."""
+    def __init__(
+        self, folder: str, place: Callable[[str, bytes, int], None], *, stays: bool = True
+    ) -> None:
+        """``place(path, sha256, size)`` takes the file at ``path`` away into the store.
+
+        Args:
+            stays: It is the file itself that the store keeps.
+        """
         self._name = f"{folder}/{secrets.token_hex(12)}"
         self._place = place
+        self._stays = stays
         self._fd = -1
         self._is_kept = False
         self._hash = hashlib.sha256()
@@ -52,11 +59,11 @@ class Receiver:
             raise _refused(e, self._name, len(block) - written) from e
 
     def write_ahead(self) -> None:
-        """Let the disk write what came so far, so that a flush has less to wait for.
+        """Let the disk write what came so far, so that the store's flush has less to wait for.
 
-        What it fails with is for that to say.
+        What it fails with is for that to say. Nothing where no flush will wait for this file.
         """
-        if self._fd >= 0 and _sync_file_range is not None:
+        if self._stays and self._fd >= 0 and _sync_file_range is not None:
             _sync_file_range(self._fd, _FROM_START, _TO_END, _SYNC_FILE_RANGE_WRITE)
 
     @property
