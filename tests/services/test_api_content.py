@@ -247,6 +247,19 @@ def test_a_package_filter_finds_what_it_says(
     assert body["count"] == len(expected)
 
 
+def test_a_package_is_shown_alike_alone_in_a_list_and_by_chosen_fields(
+    api: ApiClient, world: World
+) -> None:
+    names = "package,version,pulp_labels,metadata_sha256,installed_size"
+
+    whole = api.get(f"{CONTENT}packages/", query_string={"package": "thor"}).json["results"][0]
+    few = api.get(f"{CONTENT}packages/", query_string={"package": "thor", "fields": names}).json
+
+    alone = api.get(whole["pulp_href"])
+    assert list(alone.json.items()) == list(whole.items())
+    assert few["results"] == [{name: whole[name] for name in names.split(",")}]
+
+
 def test_version_filters_give_what_is_held_added_and_removed(api: ApiClient, world: World) -> None:
     two, one = world.version(2), world.version(1)
     newest = [world.package(n) for n in reversed(world.packages)]

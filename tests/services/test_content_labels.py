@@ -153,6 +153,7 @@ def test_labels_of_a_version_s_units_are_selected_within_it(desk: Desk) -> None:
     set_label(desk.api, link, "env", "link")
     assert found(desk.api, LINKS, pulp_label_select="env=link", **within) == [link]
     assert found(desk.api, LINKS, pulp_label_select="env=link") == [link]
+    assert found(desk.api, LINKS, pulp_label_select="env=100%", **within) == []
     assert found(desk.api, LINKS, pulp_label_select="!env", **within) == []
     assert found(desk.api, LINKS, q='NOT pulp_label_select="env"', **within) == []
     assert found(desk.api, LINKS, pulp_label_select="env", ordering="pulp_created") == [link]

@@ -9,6 +9,9 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+Shown = dict[str, Any] | bytes
+"""An object of an answer, or its JSON."""
+
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer. The type has no charset parameter: pulp-glue compares it literally."""
@@ -37,13 +40,16 @@ def chosen_fields(body: dict[str, Any]) -> dict[str, Any]:
 
     Unknown names are ignored. A name that stands in ``hidden_fields`` is taken out there too.
     """
-    return chosen_fields_of_all([body])[0]
+    return _chosen(body, _names("fields"), _names("exclude_fields"))
 
 
-def chosen_fields_of_all(bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same of each object of a list."""
+def chosen_fields_of_all(bodies: Sequence[Shown]) -> list[dict[str, Any] | orjson.Fragment]:
+    """The same of each object of a list; JSON from which nothing is left out stays as it is."""
     wanted, unwanted = _names("fields"), _names("exclude_fields")
-    return [_chosen(body, wanted, unwanted) for body in bodies]
+    if wanted or unwanted:
+        read = (orjson.loads(body) if isinstance(body, bytes) else body for body in bodies)
+        return [_chosen(body, wanted, unwanted) for body in read]
+    return [orjson.Fragment(body) if isinstance(body, bytes) else body for body in bodies]
 
 
 def _rendered(body: Any) -> bytes:

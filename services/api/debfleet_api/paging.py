@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, request
 
-from debfleet_api.answers import answer, chosen_fields_of_all
+from debfleet_api.answers import Shown, answer, chosen_fields_of_all
 
 DEFAULT_LIMIT = 100
 _MOST = 2**31 - 1
@@ -28,7 +27,7 @@ def read_page() -> Page:
     return Page(_number("limit") or DEFAULT_LIMIT, _number("offset"))
 
 
-def page_answer(page: Page, count: int, results: Sequence[dict[str, Any]]) -> Response:
+def page_answer(page: Page, count: int, results: Sequence[Shown]) -> Response:
     """The envelope around one page; ``fields`` and ``exclude_fields`` are applied here."""
     return answer(
         {

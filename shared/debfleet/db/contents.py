@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from heapq import merge
 from itertools import islice
 from typing import Any, LiteralString
@@ -97,7 +98,13 @@ def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
     has ``files``, by path the id of the artifact or None; a link's has ``list``, ``package`` (of
     its kind), ``release_component``, ``index_architecture`` and ``created``.
     """
-    return _Query(selection).page(tx, limit, offset)
+    kind, version = selection.kind, _only_version(selection)
+    if version is None:
+        return _Query(selection).page(tx, limit, offset)
+    upto = offset + limit
+    asked = {**_place(version), "kind": int(kind), "offset": offset, "upto": upto}
+    chunks = tx.execute(_q["chunks_of_version"], asked).fetchall()
+    return _page_of_chunks(tx, kind, chunks, limit, offset)
 
 
 def list_mixed(
@@ -108,7 +115,7 @@ def list_mixed(
     before = 0
     for selection in selections:
         start = max(offset - before, 0)
-        page = _Query(selection).page(tx, limit - len(rows), start)
+        page = list_units(tx, selection, limit - len(rows), start)
         rows += [(selection.kind, row) for row in page.rows]
         before += page.count
     return before, rows
@@ -300,35 +307,22 @@ class _Query:
         if self._is_link and self._selection.orphaned_for is not None:
             return Page(0, [])  # a link is there because a version holds it
         if self._by_bits and self._selection.order is None:
-            count, ids = self._newest(tx, limit, offset)
-        else:
-            count, ids = self._count(tx), self._in_order(limit, offset)
+            chunks = tx.execute(self._chunks(limit, offset)).fetchall()
+            return _page_of_chunks(tx, self._selection.kind, chunks, limit, offset)
+        count = self._count(tx)
         if offset >= count or limit < 1:
             return Page(count, [])
-        kind = self._selection.kind
-        labels = _piece("labels_of", list=_own_list(kind))
-        shown = _piece(_SHOWN[kind], table=self._table, labels=labels)
-        return Page(count, tx.execute(ids + shown).fetchall())
+        query = self._in_order(limit, offset) + _shown(self._selection.kind)
+        return Page(count, tx.execute(query).fetchall())
 
-    def _newest(self, tx: Tx, limit: int, offset: int) -> tuple[int, compose.Composable]:
-        """The count, and the ids of the page: of the bits only the page's chunks are looked at."""
-        query = _piece(
+    def _chunks(self, limit: int, offset: int) -> compose.Composed:
+        return _piece(
             "chunks_of_page",
             sets=self._sets,
             list=compose.SQL("list" if self._is_link else "0"),
             offset=offset,
             upto=offset + limit,
         )
-        chunks = tx.execute(query).fetchall()
-        near = [chunk for chunk in chunks if chunk["bits"] is not None]
-        skipped = offset - min((chunk["before"] for chunk in near), default=0)
-        if len(near) == 1:  # nearly always: no need to look at what is skipped
-            found = islice(_newest_of(near[0], skipped), limit)
-        else:
-            found = islice(merge(*map(_newest_of, near)), skipped, skipped + limit)
-        ids = [(-minus_id, list_id) for minus_id, list_id in found]
-        given = _piece("ids_given", ids=[id for id, _ in ids], lists=[of for _, of in ids])
-        return sum(chunk["n"] for chunk in chunks), given
 
     def _count(self, tx: Tx) -> int:
         if self._by_bits:
@@ -403,6 +397,33 @@ class _Query:
         return _piece("held_without", key=key, lists=lists, **at, **without)
 
 
+def _only_version(selection: Selection) -> Place | None:
+    """The version whose units of a kind, newest first, are all that is asked for; else nothing."""
+    held = selection.sets[0] if selection.sets else None
+    if held is None or held.version is None or selection.kind in LINKS:
+        return None
+    is_plain = selection == Selection(selection.kind, sets=(Held(held.version),))
+    return held.version if is_plain else None
+
+
+def _page_of_chunks(tx: Tx, kind: Kind, chunks: Sequence[DictRow], limit: int, offset: int) -> Page:
+    """A page, newest first, of what chunks hold; only those that it falls into come with bits."""
+    count = sum(chunk["n"] for chunk in chunks)
+    if offset >= count or limit < 1:
+        return Page(count, [])
+    near = [chunk for chunk in chunks if chunk["bits"] is not None]
+    skipped = offset - min(chunk["before"] for chunk in near)
+    if len(near) == 1:  # nearly always: no need to look at what is skipped
+        found = list(islice(_newest_of(near[0], skipped), limit))
+    else:
+        found = list(islice(merge(*map(_newest_of, near)), skipped, skipped + limit))
+    # Literals of arrays: psycopg looks at each element of a list.
+    ids = ",".join(str(-minus_id) for minus_id, _ in found)
+    lists = ",".join(str(list_id) for _, list_id in found)
+    given = {"ids": f"{{{ids}}}", "lists": f"{{{lists}}}"}
+    return Page(count, tx.execute(_text_of_given(kind), given).fetchall())
+
+
 def _newest_of(chunk: DictRow, skipped: int = 0) -> Iterator[tuple[int, int]]:
     """What the bits of a chunk stand for, newest first, but for the first ``skipped``: minus the
     id, and the list.
@@ -413,6 +434,17 @@ def _newest_of(chunk: DictRow, skipped: int = 0) -> Iterator[tuple[int, int]]:
     end = bisect_left(range(len(bits)), -skipped, key=lambda place: -bits.count("1", place))
     while (end := bits.rfind("1", 0, end)) >= 0:
         yield -(first + end), chunk["list"]
+
+
+@cache
+def _text_of_given(kind: Kind) -> str:
+    ids, lists = compose.Placeholder("ids"), compose.Placeholder("lists")
+    return (_piece("ids_given", ids=ids, lists=lists) + _shown(kind)).as_string()
+
+
+def _shown(kind: Kind) -> compose.Composed:
+    table = compose.Identifier(TABLES[LINKS.get(kind, kind)])
+    return _piece(_SHOWN[kind], table=table, labels=_piece("labels_of", list=_own_list(kind)))
 
 
 def _own_list(kind: Kind) -> compose.Composable:

@@ -91,6 +91,19 @@ summed as (
 select chunk, list, n, before::bigint, case when before < {upto} and upto > {offset} then bits end as bits
   from summed
 
+-- name: chunks_of_version
+-- The same of one version's units of a kind, which lie in one list: a whole statement.
+with counted as materialized (
+  select c.chunk, c.bits, bit_count(c.bits) as n
+    from repository_chunks c
+   where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
+     and c.list = (select id from content_lists
+                    where kind = %(kind)s and release_component = 0 and index_architecture = '')),
+summed as (select chunk, bits, n, sum(n) over (order by chunk desc) - n as before from counted)
+select chunk, 0 as list, n, before::bigint,
+       case when before < %(upto)s and before + n > %(offset)s then bits end as bits
+  from summed
+
 -- name: ids_given
 with ids as materialized (
   select * from unnest({ids}::bigint[], {lists}::int[]) with ordinality as page(id, list, place_in_list))

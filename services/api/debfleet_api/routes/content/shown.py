@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 import orjson
 
@@ -16,6 +15,7 @@ from debfleet.deb.packages import package_attributes
 from debfleet.deb.sources import source_attributes
 from debfleet.identity import UnitIds
 from debfleet.model import Kind, prn
+from debfleet_api.answers import Shown
 from debfleet_api.hrefs import ARTIFACT, CONTENT, href, wire_time
 
 Row = Mapping[str, Any]
@@ -52,8 +52,9 @@ _PLAIN: Mapping[Kind, tuple[str, ...]] = {
     Kind.SOURCE_INDEX: ("component", "relative_path"),
     Kind.INSTALLER_FILE_INDEX: ("component", "architecture", "relative_path"),
 }  # fmt: skip
-_LONGEST_KNOWN = 4096  # characters: what is remembered stays below 20 MB
+_LONGEST_KNOWN = 2048  # characters: what is remembered stays below 20 MB
 _PACKAGES = (Kind.PACKAGE, Kind.INSTALLER_PACKAGE)
+_OF_PACKAGE = ("id", "created", "relative_path", "sha256", "stanza", "artifact")  # columns
 _LINKED = {  # by what a link links: its field
     Kind.PACKAGE: "package",
     Kind.SOURCE_PACKAGE: "source_package",
@@ -91,6 +92,25 @@ def show_unit(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     return shown
 
 
+def render_unit(ids: UnitIds, kind: Kind, row: Row) -> Shown:
+    """What ``show_unit`` gives, as an answer takes it: packages as JSON already.
+
+    It is remembered, since to read its stanza and to write it is most of what a long list costs.
+    """
+    if kind not in _PACKAGES:
+        return show_unit(ids, kind, row)
+    if row["labels"] or len(row["stanza"]) > _LONGEST_KNOWN:
+        return orjson.dumps(show_unit(ids, kind, row))
+    return _render_package(ids, kind, *map(row.__getitem__, _OF_PACKAGE))
+
+
+@lru_cache(maxsize=4096)
+def _render_package(ids: UnitIds, kind: Kind, *values: Any) -> bytes:
+    row = dict(zip(_OF_PACKAGE, values, strict=True))
+    rendered = orjson.dumps(show_unit(ids, kind, {**row, "labels": None}))
+    return bytes(memoryview(rendered))  # a copy: what orjson gives holds more memory than it needs
+
+
 def show_any(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     """A unit as the list of all kinds shows it."""
     files = row.get("files", {})
@@ -125,7 +145,7 @@ def metadata_sha256(attributes: Mapping[str, Any]) -> str:
 
 def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     id, of = (row["package"], row["list"]) if kind in LINKS else (row["id"], 0)
-    uuid = str(ids.uuid(kind, id, of))  # once: to write it costs as much as to make it
+    uuid = ids.uuid(kind, id, of)
     model, created = CONTENT[kind].model, wire_time(row["created"])
     return {
         "pulp_href": href(model, uuid),
@@ -137,13 +157,8 @@ def _base(ids: UnitIds, kind: Kind, row: Row) -> dict[str, Any]:
     }
 
 
-def _attributes(stanza: str) -> Mapping[str, Any]:
-    """Of a package; remembered, since to read a stanza is half of what a long list costs."""
-    return _read(stanza) if len(stanza) <= _LONGEST_KNOWN else _read.__wrapped__(stanza)
-
-
-@lru_cache(maxsize=2048)
-def _read(stanza: str) -> Mapping[str, Any]:
+def _attributes(stanza: str) -> dict[str, Any]:
+    """Of a package."""
     attributes = package_attributes(stanza)
     digest = metadata_sha256(attributes)
     for name in _NOT_SHOWN:
@@ -178,5 +193,5 @@ def _checksums(sha256: str | None) -> dict[str, str | None]:
     return {**_NO_CHECKSUMS, "sha256": sha256}
 
 
-def _href(kind: Kind, uuid: UUID) -> str:
+def _href(kind: Kind, uuid: str) -> str:
     return href(CONTENT[kind].model, uuid)

@@ -35,7 +35,7 @@ from debfleet_api.routes.content.filters import (
     read_two_parts,
     read_unit,
 )
-from debfleet_api.routes.content.shown import MODELS, show_any, show_unit
+from debfleet_api.routes.content.shown import MODELS, render_unit, show_any, show_unit
 from debfleet_api.shapes.content import UNITS, AnyUnit
 from debfleet_api.state import api
 
@@ -120,7 +120,7 @@ def list_kind(endpoint: str) -> Response:
         with _bounded(tx, selection):
             found = contents.list_units(tx, selection, page.limit, page.offset)
         ids = api().unit_ids(tx)
-        shown = [show_unit(ids, kind, row) for row in found.rows]
+        shown = [render_unit(ids, kind, row) for row in found.rows]
     return page_answer(page, found.count, shown)
 
 
