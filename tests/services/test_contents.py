@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import uuid4
 
 import pytest
 from psycopg import sql as compose
@@ -110,6 +111,29 @@ def test_a_page_longer_than_a_chunk_is_the_model_s(big: Database, world: World) 
     with big.transaction() as tx:
         assert page(tx, packages(world, 2), 10_000, 1234) == expected[1234:11_234]
         assert page(tx, packages(world, 2), 1_000_000, 0) == expected
+
+
+@pytest.mark.parametrize("kind", sorted(contents.TABLES))
+def test_what_one_version_holds_is_the_same_list_by_statements_of_its_own(
+    big: Database, world: World, kind: Kind
+) -> None:
+    with big.transaction() as tx:
+        row = tx.execute("select uuid from repositories where id = %s", [world.repository])
+        uuid = row.fetchone()["uuid"]  # type: ignore[index]  # the world's
+        for number in range(4):
+            selection = Selection(kind, sets=(Held(Place(world.repository, number)),))
+            for limit, offset in [
+                (7, 0),
+                (100, 5000),
+                (5000, 3000),
+                (3, 69_999),
+                (0, 0),
+                (9, 10**6),
+            ]:
+                found = contents.list_version(tx, uuid, number, kind, limit, offset)
+                assert found == contents.list_units(tx, selection, limit, offset)
+        assert contents.list_version(tx, uuid, 4, kind, 10, 0) is None
+        assert contents.list_version(tx, uuid4(), 1, kind, 10, 0) is None
 
 
 def test_counts_are_those_of_the_sets(big: Database, world: World) -> None:

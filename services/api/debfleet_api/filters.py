@@ -21,7 +21,7 @@ from debfleet.db.connect import Tx
 from debfleet_api.errors import Refusal, field_errors
 from debfleet_api.expressions import parse_expression
 from debfleet_api.hrefs import Ref, find_ref, find_uuid
-from debfleet_api.paging import Page
+from debfleet_api.paging import PARAMETERS, Page
 
 Condition = sql.Composable
 Filter = Callable[[str], Condition]
@@ -54,7 +54,7 @@ _NUMBER = {"type": "integer"}
 _FLAG = {"type": "boolean"}
 
 
-_EVERYWHERE = frozenset({"limit", "offset", "fields", "exclude_fields", "ordering", "q"})
+_EVERYWHERE = frozenset({*PARAMETERS, "ordering", "q"})
 TRUE = sql.SQL("true")
 FALSE = sql.SQL("false")
 

@@ -10,6 +10,9 @@ from flask import Response, request
 
 from debfleet_api.answers import Shown, answer, chosen_fields_of_all
 
+PARAMETERS = ("limit", "offset", "fields", "exclude_fields")
+"""What every list takes, whatever it lists."""
+
 DEFAULT_LIMIT = 100
 _MOST = 2**31 - 1
 

@@ -14,6 +14,7 @@ from functools import cache
 from heapq import merge
 from itertools import islice
 from typing import Any, LiteralString
+from uuid import UUID
 
 from psycopg import sql as compose
 from psycopg.rows import DictRow
@@ -98,13 +99,21 @@ def list_units(tx: Tx, selection: Selection, limit: int, offset: int) -> Page:
     has ``files``, by path the id of the artifact or None; a link's has ``list``, ``package`` (of
     its kind), ``release_component``, ``index_architecture`` and ``created``.
     """
-    kind, version = selection.kind, _only_version(selection)
-    if version is None:
-        return _Query(selection).page(tx, limit, offset)
-    upto = offset + limit
-    asked = {**_place(version), "kind": int(kind), "offset": offset, "upto": upto}
-    chunks = tx.execute(_q["chunks_of_version"], asked).fetchall()
-    return _page_of_chunks(tx, kind, chunks, limit, offset)
+    return _Query(selection).page(tx, limit, offset)
+
+
+def list_version(
+    tx: Tx, repository: UUID, number: int, kind: Kind, limit: int, offset: int
+) -> Page | None:
+    """The same of one version's units of a kind of ``TABLES``; None: there is no such version.
+
+    ``list_units`` finds the same. This is what is asked for most: two statements, whose text does
+    not have to be put together.
+    """
+    asked = {"repository": repository, "number": number, "kind": int(kind)}
+    upto = {"offset": offset, "upto": offset + limit}
+    chunks = tx.execute(_q["chunks_of_version"], asked | upto).fetchall()
+    return _page_of_chunks(tx, kind, chunks, limit, offset) if chunks else None
 
 
 def list_mixed(
@@ -115,7 +124,7 @@ def list_mixed(
     before = 0
     for selection in selections:
         start = max(offset - before, 0)
-        page = list_units(tx, selection, limit - len(rows), start)
+        page = _Query(selection).page(tx, limit - len(rows), start)
         rows += [(selection.kind, row) for row in page.rows]
         before += page.count
     return before, rows
@@ -288,7 +297,7 @@ class _Query:
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
         self._is_link = selection.kind in LINKS
-        self._table = compose.Identifier(TABLES[LINKS.get(selection.kind, selection.kind)])
+        self._table = _table(selection.kind)
         where = [] if selection.where is None or self._is_link else [selection.where]
         if not self._is_link and selection.ids is not None:
             where.append(_piece("is_given", ids=[u.id for u in selection.ids]))
@@ -312,7 +321,8 @@ class _Query:
         count = self._count(tx)
         if offset >= count or limit < 1:
             return Page(count, [])
-        query = self._in_order(limit, offset) + _shown(self._selection.kind)
+        rows = _piece("rows_in_order", table=self._table)
+        query = self._in_order(limit, offset) + _shown(self._selection.kind, rows)
         return Page(count, tx.execute(query).fetchall())
 
     def _chunks(self, limit: int, offset: int) -> compose.Composed:
@@ -397,15 +407,6 @@ class _Query:
         return _piece("held_without", key=key, lists=lists, **at, **without)
 
 
-def _only_version(selection: Selection) -> Place | None:
-    """The version whose units of a kind, newest first, are all that is asked for; else nothing."""
-    held = selection.sets[0] if selection.sets else None
-    if held is None or held.version is None or selection.kind in LINKS:
-        return None
-    is_plain = selection == Selection(selection.kind, sets=(Held(held.version),))
-    return held.version if is_plain else None
-
-
 def _page_of_chunks(tx: Tx, kind: Kind, chunks: Sequence[DictRow], limit: int, offset: int) -> Page:
     """A page, newest first, of what chunks hold; only those that it falls into come with bits."""
     count = sum(chunk["n"] for chunk in chunks)
@@ -438,13 +439,23 @@ def _newest_of(chunk: DictRow, skipped: int = 0) -> Iterator[tuple[int, int]]:
 
 @cache
 def _text_of_given(kind: Kind) -> str:
-    ids, lists = compose.Placeholder("ids"), compose.Placeholder("lists")
-    return (_piece("ids_given", ids=ids, lists=lists) + _shown(kind)).as_string()
+    """Shows what has these ids, in these lists where they are links; newest first."""
+    ids = compose.Placeholder("ids")
+    if kind in LINKS:
+        given = _piece("ids_given", ids=ids, lists=compose.Placeholder("lists"))
+        return (given + _shown(kind, _NOTHING)).as_string()
+    return _shown(kind, _piece("rows_newest_first", table=_table(kind), ids=ids)).as_string()
 
 
-def _shown(kind: Kind) -> compose.Composed:
-    table = compose.Identifier(TABLES[LINKS.get(kind, kind)])
-    return _piece(_SHOWN[kind], table=table, labels=_piece("labels_of", list=_own_list(kind)))
+def _shown(kind: Kind, rows: compose.Composable) -> compose.Composed:
+    """Shows the units of ``rows``; links are those of the ``ids`` that stand before it."""
+    unit = compose.SQL("ids.id" if kind in LINKS else "u.id")
+    labels = _piece("labels_of", list=_own_list(kind), unit=unit)
+    return _piece(_SHOWN[kind], table=_table(kind), labels=labels, rows=rows)
+
+
+def _table(kind: Kind) -> compose.Identifier:
+    return compose.Identifier(TABLES[LINKS.get(kind, kind)])
 
 
 def _own_list(kind: Kind) -> compose.Composable:

@@ -92,17 +92,22 @@ select chunk, list, n, before::bigint, case when before < {upto} and upto > {off
   from summed
 
 -- name: chunks_of_version
--- The same of one version's units of a kind, which lie in one list: a whole statement.
-with counted as materialized (
+-- The same of one version's units of a kind, which lie in one list: a whole statement. A version
+-- without any is one row that counts nothing; no row: there is no such version.
+with version as materialized (
+  select v.repository, v.number from repositories r join repository_versions v on v.repository = r.id
+   where r.uuid = %(repository)s and v.number = %(number)s),
+counted as materialized (
   select c.chunk, c.bits, bit_count(c.bits) as n
     from repository_chunks c
-   where c.repository = %(repository)s and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
+   where c.repository = (select repository from version)
+     and c.added <= %(number)s and (c.removed is null or c.removed > %(number)s)
      and c.list = (select id from content_lists
                     where kind = %(kind)s and release_component = 0 and index_architecture = '')),
 summed as (select chunk, bits, n, sum(n) over (order by chunk desc) - n as before from counted)
-select chunk, 0 as list, n, before::bigint,
+select chunk, 0 as list, coalesce(n, 0) as n, before::bigint,
        case when before < %(upto)s and before + n > %(offset)s then bits end as bits
-  from summed
+  from version left join summed on true
 
 -- name: ids_given
 with ids as materialized (
@@ -127,32 +132,36 @@ select u.id, u.sha256, u.size, u.created {source}
            where get_bit(w.bits, place) = 1
            order by {order}, u.id desc, l.id limit {limit} offset {offset}) page)
 
+-- name: rows_in_order
+from ids join {table} u using (id) order by ids.place_in_list
+
+-- name: rows_newest_first
+-- Ids that lie close to each other, as those of a page mostly do, are one walk through the index.
+from {table} u where u.id = any({ids}::bigint[]) order by u.id desc
+
 -- name: show_packages
-select u.id, u.created, u.relative_path, u.sha256, u.stanza, a.id as artifact, {labels}
-  from ids join packages u using (id) left join artifacts a on a.sha256 = u.sha256
- order by ids.place_in_list
+select u.id, u.created, u.relative_path, u.sha256, u.stanza, {labels},
+       (select a.id from artifacts a where a.sha256 = u.sha256) as artifact
+  {rows}
 
 -- name: show_release_files
 select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 4 and f.unit = u.id), '{{}}') as files
-  from ids join release_files u using (id)
- order by ids.place_in_list
+  {rows}
 
 -- name: show_package_indices
 select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 5 and f.unit = u.id), '{{}}') as files
-  from ids join package_indices u using (id)
- order by ids.place_in_list
+  {rows}
 
 -- name: show_source_packages
 select u.id, u.created, u.relative_path, u.sha256, u.stanza, {labels},
        (select jsonb_object_agg(f.path, a.id) from unit_files f
           left join artifacts a on a.sha256 = f.sha256 and a.size = f.size
          where f.kind = 12 and f.unit = u.id) as files
-  from ids join source_packages u using (id)
- order by ids.place_in_list
+  {rows}
 
 -- name: show_source_indices
 -- release: a release file of the same directory that some version holds together with the index; of an
@@ -170,29 +179,27 @@ select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_
              and (cr.removed is null or cr.removed > ci.added) and (ci.removed is null or ci.removed > cr.added)
            where r.directory = u.directory),
          (select max(r.id) from release_files r where r.directory = u.directory)) as release
-  from ids join source_indices u using (id)
- order by ids.place_in_list
+  {rows}
 
 -- name: show_generic_contents
-select u.id, u.created, u.relative_path, u.sha256, a.id as artifact, {labels}
-  from ids join generic_contents u using (id) left join artifacts a on a.sha256 = u.sha256
- order by ids.place_in_list
+select u.id, u.created, u.relative_path, u.sha256, {labels},
+       (select a.id from artifacts a where a.sha256 = u.sha256) as artifact
+  {rows}
 
 -- name: show_installer_file_indices
 select u.*, {labels}, coalesce((select jsonb_object_agg(f.path, a.id) from unit_files f
                         left join artifacts a on a.sha256 = f.sha256
                        where f.kind = 7 and f.unit = u.id), '{{}}') as files
-  from ids join installer_file_indices u using (id)
- order by ids.place_in_list
+  {rows}
 
 -- name: show_releases
-select u.*, {labels} from ids join releases u using (id) order by ids.place_in_list
+select u.*, {labels} {rows}
 
 -- name: show_release_architectures
-select u.*, {labels} from ids join release_architectures u using (id) order by ids.place_in_list
+select u.*, {labels} {rows}
 
 -- name: show_release_components
-select u.*, {labels} from ids join release_components u using (id) order by ids.place_in_list
+select u.*, {labels} {rows}
 
 -- name: show_links
 -- A link has no row of its own: it is as young as the younger of its package and its list.
@@ -203,7 +210,7 @@ select ids.id as package, ids.list, l.release_component, l.index_architecture,
 
 -- name: labels_of
 -- Null: it has none. list: as of labels_hold.
-(select t.labels from unit_labels t where t.list = {list} and t.unit = ids.id) as labels
+(select t.labels from unit_labels t where t.list = {list} and t.unit = {unit}) as labels
 
 -- name: labels_hold
 -- A condition on the labels of the unit u, whose row here is called t; of a link, l is its list.

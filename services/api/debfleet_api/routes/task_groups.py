@@ -18,7 +18,7 @@ from debfleet_api.errors import field_errors, no_such
 from debfleet_api.filters import TRUE, Selection, check_parameters, list_page, literal
 from debfleet_api.hrefs import TASK_GROUP, href, wire_time
 from debfleet_api.openapi.operations import Listing, Paged, operation
-from debfleet_api.paging import Page, page_answer, read_page
+from debfleet_api.paging import PARAMETERS, Page, page_answer, read_page
 from debfleet_api.routes.objects import path_uuid
 from debfleet_api.routes.tasks import CancelBody, cancel_by_uuid, render_minimal
 from debfleet_api.shapes.tasks import TaskGroup
@@ -38,7 +38,7 @@ _STATES = ("waiting", "skipped", "running", "completed", "canceled", "failed", "
 )
 def list_groups() -> Response:
     """One page of task groups."""
-    check_parameters(("limit", "offset", "fields", "exclude_fields"))
+    check_parameters(PARAMETERS)
     page = read_page()
     with api().db.transaction() as tx:
         count, rows = list_page(tx, sql.SQL("*"), _SOURCE, Selection(TRUE, _NEWEST), page)

@@ -16,10 +16,10 @@ from debfleet.model import Kind
 from debfleet_api.answers import answer, chosen_fields
 from debfleet_api.errors import Refusal, field_errors, no_such, not_found
 from debfleet_api.filters import TRUE, Condition, many, read_selection, words
-from debfleet_api.hrefs import CONTENT, find_uuid
+from debfleet_api.hrefs import CONTENT, REPOSITORY, VERSION, find_ref, find_uuid
 from debfleet_api.openapi.operations import Answer, Listing, Operation, Paged, operation, operations
-from debfleet_api.paging import page_answer, read_page
-from debfleet_api.permissions import sees_unit
+from debfleet_api.paging import PARAMETERS, Page, page_answer, read_page
+from debfleet_api.permissions import sees, sees_unit
 from debfleet_api.routes.content.filters import (
     GIVEN,
     LINK_ORDERINGS,
@@ -62,6 +62,7 @@ _LINKED = {  # by kind of link: the field and filter that names what it links
     Kind.SOURCE_PACKAGE_RELEASE_COMPONENT: "source_package",
 }
 _TEXT = {"type": "string"}
+_ASKED_OF_A_VERSION = frozenset(("repository_version", *PARAMETERS))
 _CREATION = ("pulp_created", "pulp_last_updated", "pk", "pulp_id")  # one order: that of the ids
 _PATTERN_SECONDS = "SET LOCAL statement_timeout = '10s'"  # for a pattern from outside
 
@@ -114,11 +115,13 @@ def list_kind(endpoint: str) -> Response:
     kind = kind_of(endpoint)
     page = read_page()
     with api().db.single() as tx:
-        selection = _links(tx, kind) if kind in LINKS else _units(tx, kind)
-        if selection is None:
-            return page_answer(page, 0, [])
-        with _bounded(tx, selection):
-            found = contents.list_units(tx, selection, page.limit, page.offset)
+        found = _of_a_version(tx, kind, page)
+        if found is None:
+            selection = _links(tx, kind) if kind in LINKS else _units(tx, kind)
+            if selection is None:
+                return page_answer(page, 0, [])
+            with _bounded(tx, selection):
+                found = contents.list_units(tx, selection, page.limit, page.offset)
         ids = api().unit_ids(tx)
         shown = [render_unit(ids, kind, row) for row in found.rows]
     return page_answer(page, found.count, shown)
@@ -185,6 +188,22 @@ def _listing_of_all() -> Listing:
     lists = dict.fromkeys(("pulp_type__in", *GIVEN), many(_TEXT))
     extra = {**SCOPE_SCHEMAS, **lists, "pulp_type": _TEXT}
     return Listing(labels_filter(Kind.PACKAGE), dict.fromkeys(_CREATION, TRUE), extra)
+
+
+def _of_a_version(tx: Tx, kind: Kind, page: Page) -> contents.Page | None:
+    """The page of a request that asks for one version's units of a kind, as most do.
+
+    None: it asks for something else, or there is no such version, of which ``_units`` speaks.
+    """
+    versions = request.args.getlist("repository_version")
+    if len(versions) != 1 or kind in LINKS or not _ASKED_OF_A_VERSION.issuperset(request.args):
+        return None
+    ref = find_ref(versions[0])
+    if ref is None or ref.model != VERSION or ref.number is None:
+        return None
+    if not sees(tx, REPOSITORY, ref.uuid):
+        return None
+    return contents.list_version(tx, ref.uuid, ref.number, kind, page.limit, page.offset)
 
 
 def _units(tx: Tx, kind: Kind) -> Selection | None:
