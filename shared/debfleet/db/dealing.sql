@@ -1,11 +1,13 @@
 -- name: dealt
 -- For a statement that has missing (sha256, size, path): into which chunk each goes. Neighbours of the
 -- archive go together. For each of the slots there is a chunk of half its share, since each end of one
--- costs, and two of a quarter, so that no slot waits long for another; all of 16 files at least.
--- Neither bound is passed; a file of unknown size counts as one of 4 MiB.
+-- costs, and two of a quarter, so that no slot waits long for another; all of 16 files at least. A
+-- slot alone waits for none: two halves. Neither bound is passed; a file of unknown size counts as one
+-- of 4 MiB.
 shares as (
   select least(%(most_files)s, greatest(16, (count(*) - 1) / (2 * %(slots)s) + 1)) as half,
-         least(%(most_files)s, greatest(16, (count(*) - 1) / (4 * %(slots)s) + 1)) as quarter
+         least(%(most_files)s, greatest(16, (count(*) - 1) /
+               (case %(slots)s when 1 then 2 else 4 * %(slots)s end) + 1)) as quarter
     from missing),
 placed as (
   select sha256, size, path, row_number() over w - 1 as place,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from debfleet.errors import UnsafePath
@@ -110,8 +111,13 @@ def join_url(base: str, path: str) -> str:
     As apt does, ``%`` and ``+`` are quoted too (a file named ``a_1%3a2.deb`` is asked for as
     ``a_1%253a2.deb``; object stores read a bare ``+`` as a blank), ``~`` and ``:`` are not.
     """
+    before, after = _around(base)
+    return f"{before}{quote(path.encode('utf-8', 'surrogateescape'), safe='/:~')}{after}"
+
+
+@lru_cache
+def _around(base: str) -> tuple[str, str]:
+    """What stands before and after each path below a base."""
     parts = urlsplit(base)
-    quoted = quote(path.encode("utf-8", "surrogateescape"), safe="/:~")
-    return urlunsplit(
-        (parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{quoted}", parts.query, "")
-    )
+    before = urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/", "", ""))
+    return before, f"?{parts.query}" if parts.query else ""

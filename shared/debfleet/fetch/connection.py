@@ -11,6 +11,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from urllib import request as environment
 from urllib.parse import quote
@@ -40,18 +41,28 @@ def stall_seconds(access: Access) -> float | None:
     return _limit(access.sock_read_timeout, _STALL_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How one server is asked."""
+
+    headers: Mapping[str, str]  # beside what every server is told
+    tls: ssl.SSLContext | bool
+    proxy: URL | None
+    proxy_headers: Mapping[str, str] | None  # for the proxy alone
+
+
 class Connection:
     """An async context manager; connections are kept and used again within it."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         base = _http_url(access.url)
-        self._own = (base.scheme, base.host, base.port)
+        self._own = _server(base)
         self._headers = _plain_headers(access)
         self._own_headers = _own_headers(access, base)
         self._tls: ssl.SSLContext | None = None
         self._proxies = {} if access.proxy_url else environment.getproxies_environment()
-        self._checked: set[str] = set()  # hosts that are addresses, or that a proxy resolves
+        self._ways: dict[tuple[str, str | None, int | None], _Way] = {}  # by server
 
     async def __aenter__(self) -> Connection:
         access = self._access
@@ -62,6 +73,7 @@ class Connection:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
+            headers=self._headers,
             auto_decompress=False,  # a digest is of the bytes that a file has
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
@@ -86,9 +98,20 @@ class Connection:
             UpstreamError: Too many redirects, or one that leads nowhere.
             aiohttp.ClientError, TimeoutError, OSError: What ``translated`` makes ours.
         """
-        here = URL(url, encoded=True).with_user(None)
+        here = URL(url, encoded=True)
+        if here.raw_user or here.raw_password:
+            here = here.with_user(None)
         for _ in range(_MOST_REDIRECTS + 1):
-            response = await self._ask(here, headers, method)
+            way = self._ways.get(_server(here)) or await self._find_way(here)
+            response = await self._session.request(
+                method,
+                here,
+                headers={**way.headers, **headers},
+                allow_redirects=False,
+                ssl=way.tls,
+                proxy=way.proxy,
+                proxy_headers=way.proxy_headers,
+            )
             if response.status not in _REDIRECTS:
                 return response
             location = response.headers.get("Location")
@@ -96,31 +119,29 @@ class Connection:
             here = _redirected(here, location)
         raise UpstreamError(f"{shown_url(url)}: more than {_MOST_REDIRECTS} redirects")
 
-    async def _ask(
-        self, url: URL, headers: Mapping[str, str], method: str
-    ) -> aiohttp.ClientResponse:
+    async def _find_way(self, url: URL) -> _Way:
+        """Looked for once for each server: nothing of it lies in the path.
+
+        Raises:
+            UnsupportedUrl: It, or the proxy to it, lies where nothing may be fetched from.
+        """
         host = url.host or ""
         proxy, proxy_headers = self._proxy(url)
         self._check_literal(host)
         if proxy is not None:
             self._check_literal(proxy.host or "")
             await self._check_for_proxy(host)
-        is_own = (url.scheme, url.host, url.port) == self._own
         is_tunnelled = url.scheme == "https"
-        return await self._session.request(
-            method,
-            url,
+        way = self._ways[_server(url)] = _Way(
             headers={
-                **(self._own_headers if is_own else {}),
-                **self._headers,
+                **(self._own_headers if _server(url) == self._own else {}),
                 **({} if is_tunnelled else proxy_headers),
-                **headers,
             },
-            allow_redirects=False,
-            ssl=self._tls_context() if "https" in (url.scheme, proxy and proxy.scheme) else True,
+            tls=self._tls_context() if "https" in (url.scheme, proxy and proxy.scheme) else True,
             proxy=proxy,
             proxy_headers=proxy_headers if is_tunnelled else None,
         )
+        return way
 
     def _proxy(self, url: URL) -> tuple[URL | None, dict[str, str]]:
         """The proxy for a URL, if there is one, and what it alone is told."""
@@ -141,15 +162,12 @@ class Connection:
 
     def _check_literal(self, host: str) -> None:
         """A host that is written as an address; the resolver judges names."""
-        if host not in self._checked and literal_address(host) is not None:
+        if literal_address(host) is not None:
             check_address(host, host, self._access.networks)
-            self._checked.add(host)
 
     async def _check_for_proxy(self, host: str) -> None:
         """The proxy resolves the host; look at what it would find, as far as we can see it."""
         networks = self._access.networks
-        if host in self._checked:
-            return
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
                 host, None, type=socket.SOCK_STREAM
@@ -163,12 +181,15 @@ class Connection:
             found = []
         for *_, where in found:
             check_address(host, str(where[0]), networks)
-        self._checked.add(host)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = _tls_context(self._access)
         return self._tls
+
+
+def _server(url: URL) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.raw_host, url.port
 
 
 def _limit(seconds: float | None, default: float | None) -> float | None:

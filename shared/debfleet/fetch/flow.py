@@ -57,12 +57,12 @@ class Flow(Generic[T]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(self._report)
+            size = self._take_count()
+        await asyncio.to_thread(self._report, size)
 
     def count(self, size: int) -> None:
         """So many bytes came."""
         self._uncounted += size
-        metrics.UPSTREAM_BYTES.add(size, host=self.host)
         self._silent = 0
 
     def fail_at_once(self) -> None:
@@ -154,10 +154,15 @@ class Flow(Generic[T]):
             await asyncio.sleep(_BEAT_SECONDS)
             # In a thread: it may ask the database, and a stalled database must not stall a
             # transfer's own limits.
-            self._slots = await asyncio.to_thread(self._report)
+            self._slots = await asyncio.to_thread(self._report, self._take_count())
 
-    def _report(self) -> int:
-        self._traffic.check()
+    def _take_count(self) -> int:
+        """The bytes since the last time, also for the metric: one write a beat, not one a block."""
         size, self._uncounted = self._uncounted, 0
+        metrics.UPSTREAM_BYTES.add(size, host=self.host)
+        return size
+
+    def _report(self, size: int) -> int:
+        self._traffic.check()
         self._traffic.progress(size)
         return self._traffic.slots()

@@ -189,7 +189,7 @@ class HttpSource:
         window = self._stall
         clock = time.monotonic
         window_ends, window_size = clock() + (window or 0), sink.size
-        async for block in response.content.iter_any():
+        while block := await response.content.readany():
             size = sink.size + len(block)
             if size > most:
                 raise SizeMismatch(shown_url(url), most, "more than that")
