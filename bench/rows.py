@@ -188,7 +188,10 @@ def far_away(place: Place) -> list[Row]:
             row,
             place,
             [
-                (f"debfleet, {n} workers, {10 * n} connections", partial(ours, server.url, n))
+                (
+                    f"debfleet, {n} worker{'s'[: n - 1]}, {10 * n} connections",
+                    partial(ours, server.url, n),
+                )
                 for n in (1, 2, 4)
             ],
         )
