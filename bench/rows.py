@@ -189,7 +189,7 @@ def far_away(place: Place) -> list[Row]:
             place,
             [
                 (
-                    f"debfleet, {n} worker{'s'[: n - 1]}, {10 * n} connections",
+                    f"debfleet, {n} worker{'s' if n > 1 else ''}, {10 * n} connections",
                     partial(ours, server.url, n),
                 )
                 for n in (1, 2, 4)
