@@ -64,11 +64,11 @@ def modify(worker: Worker, repository: int, **more: Any) -> dict[str, Any]:
 
 def packages_of(worker: Worker, repository: int) -> set[int]:
     """What the latest version holds."""
-    from debfleet.db import contents
+    from debfleet.db import contents, holdings
     from debfleet.db.contents import Held, Selection
 
     with worker.db.transaction() as tx:
-        place = contents.find_latest(tx, repository)
+        place = holdings.find_latest(tx, repository)
         assert place is not None
         page = contents.list_units(tx, Selection(Kind.PACKAGE, sets=(Held(place),)), 100, 0)
     return {unit["id"] for unit in page.rows}

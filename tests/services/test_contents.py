@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql as compose
 
 import content_rows as rows
-from debfleet.db import contents
+from debfleet.db import contents, holdings
 from debfleet.db.connect import Database, Tx
 from debfleet.db.contents import ArtifactSelection, Held, Place, Selection
 from debfleet.identity import UnitId
@@ -318,10 +318,10 @@ def test_versions_and_repositories_that_hold_a_unit(big: Database, world: World)
         expected += [(world.other, 1)] if package > SIZE + 1000 else []
 
         with big.transaction() as tx:
-            assert contents.find_versions(tx, [unit]) == expected
-            assert contents.find_repositories(tx, [unit]) == sorted({r for r, _ in expected})
-            latest = contents.find_repositories(tx, [unit], latest=True)
-            held = contents.holds(tx, Place(world.repository, 3), unit)
+            assert holdings.find_versions(tx, [unit]) == expected
+            assert holdings.find_repositories(tx, [unit]) == sorted({r for r, _ in expected})
+            latest = holdings.find_repositories(tx, [unit], latest=True)
+            held = holdings.holds(tx, Place(world.repository, 3), unit)
 
         assert latest == sorted(
             {r for r, n in expected if (r, n) in {(world.repository, 3), (world.other, 1)}}
@@ -333,7 +333,7 @@ def test_a_link_is_found_in_the_versions_that_hold_it(big: Database, world: Worl
     number, units = next(iter(world.links.items()))
 
     with big.transaction() as tx:
-        found = contents.find_versions(
+        found = holdings.find_versions(
             tx, [UnitId(Kind.PACKAGE_RELEASE_COMPONENT, min(units), number)]
         )
 
@@ -346,10 +346,10 @@ def test_components_and_releases_of_a_package_and_back(big: Database, world: Wor
     having = {world.components[number] for number, units in world.links.items() if package in units}
 
     with big.transaction() as tx:
-        assert set(contents.list_components_of_package(tx, place, package)) == having
-        releases = contents.list_releases_of_package(tx, place, package)
-        of_release = contents.list_components_of_release(tx, place, 1)
-        in_another = contents.list_components_of_package(tx, Place(world.repository, 3), package)
+        assert set(holdings.list_components_of_package(tx, place, package)) == having
+        releases = holdings.list_releases_of_package(tx, place, package)
+        of_release = holdings.list_components_of_release(tx, place, 1)
+        in_another = holdings.list_components_of_package(tx, Place(world.repository, 3), package)
 
     assert len(releases) == len({(unit - min(world.components.values())) // 2 for unit in having})
     assert of_release == sorted(set(world.components.values()))[:2]

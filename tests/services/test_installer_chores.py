@@ -13,7 +13,7 @@ from archive.model import Archive, Dist, Pkg
 from archive.upstream import Upstream
 from chore_runs import made_worker, run_chore
 from debfleet.config import Settings
-from debfleet.db import contents, repositories
+from debfleet.db import contents, holdings, repositories
 from debfleet.db.contents import Held, Selection
 from debfleet.model import Kind
 from debfleet.store import Store
@@ -49,7 +49,7 @@ def synced(flow: Flow, write: Write, upstream: Upstream) -> Flow:
 def ids(flow: Flow, kind: Kind) -> list[int]:
     """Units of a kind in the latest version."""
     with flow.db.transaction() as tx:
-        place = contents.find_latest(tx, flow.repository["id"])
+        place = holdings.find_latest(tx, flow.repository["id"])
         assert place is not None
         page = contents.list_units(tx, Selection(kind, sets=(Held(place),)), 100, 0)
     return sorted(row["id"] for row in page.rows)

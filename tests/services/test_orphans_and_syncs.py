@@ -11,7 +11,7 @@ from archive.model import Dist, Pkg
 from archive.upstream import Upstream
 from chore_runs import made_worker, run_chore, wait_until_done
 from debfleet.config import Settings
-from debfleet.db import contents, repairs, repositories
+from debfleet.db import holdings, repairs, repositories
 from debfleet.db.connect import Database
 from debfleet.store import Store
 from sync_flow import Flow, add_repository, crew_of
@@ -30,7 +30,7 @@ def archive(tmp_path: Path) -> Path:
 def is_whole(db: Database, store: Store, flow: Flow) -> bool:
     """Every package of the latest version has its artifact, and every artifact its file."""
     with db.transaction() as tx:
-        place = contents.find_latest(tx, flow.repository["id"])
+        place = holdings.find_latest(tx, flow.repository["id"])
         assert place is not None
         files = repairs.list_files(tx, place.repository, place.number)
         lacking = tx.execute(

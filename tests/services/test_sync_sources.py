@@ -14,7 +14,7 @@ from archive import faults
 from archive.model import Archive, Dist, Pkg, Source
 from archive.upstream import Upstream
 from chore_runs import run_chore
-from debfleet.db import contents, versions
+from debfleet.db import contents, holdings, versions
 from debfleet.db.contents import Held, Place, Selection
 from debfleet.identity import UnitId
 from debfleet.model import Kind
@@ -739,5 +739,5 @@ def test_a_unit_is_found_by_its_versions(seen: World) -> None:
             UnitId(Kind.SOURCE_PACKAGE, source),
             UnitId(Kind.SOURCE_PACKAGE_RELEASE_COMPONENT, link["package"], link["list"]),
         ):
-            assert contents.find_versions(tx, [unit]) == [(flow.repository["id"], 1)]
+            assert holdings.find_versions(tx, [unit]) == [(flow.repository["id"], 1)]
             assert contents.list_known(tx, [unit]) == {unit}

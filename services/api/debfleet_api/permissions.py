@@ -15,7 +15,7 @@ from uuid import UUID
 from flask import g, request
 from psycopg import sql
 
-from debfleet.db import access, contents, uploads
+from debfleet.db import access, holdings, uploads
 from debfleet.db.access import HEADER_GUARD, RBAC_GUARD
 from debfleet.db.connect import Tx
 from debfleet.identity import UnitId
@@ -261,7 +261,7 @@ def sees_unit(tx: Tx, unit: UnitId) -> bool:
     if seen is None:
         return True
     ids = access.list_repository_ids(tx, seen)
-    return any(repository in ids for repository, _ in contents.find_versions(tx, [unit]))
+    return any(repository in ids for repository, _ in holdings.find_versions(tx, [unit]))
 
 
 def list_unseen(tx: Tx, units: Sequence[UnitId]) -> set[UnitId]:
@@ -270,7 +270,7 @@ def list_unseen(tx: Tx, units: Sequence[UnitId]) -> set[UnitId]:
     if seen is None or not units:
         return set()
     repositories = sorted(access.list_repository_ids(tx, seen))
-    return set(units) - contents.list_held(tx, units, repositories)
+    return set(units) - holdings.list_held(tx, units, repositories)
 
 
 def sees_file(tx: Tx, sha256: bytes) -> bool:

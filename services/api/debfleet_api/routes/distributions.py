@@ -13,7 +13,7 @@ from psycopg import sql
 from pydantic import BeforeValidator, Field
 
 from debfleet.changes import Change
-from debfleet.db import contents, distributions
+from debfleet.db import distributions, holdings
 from debfleet.db.access import GUARD_MODELS
 from debfleet.db.connect import Tx
 from debfleet.db.distributions import DISTRIBUTION_COLUMNS, TARGETS, targets
@@ -229,7 +229,7 @@ def _filters(tx: Tx) -> dict[str, Filter]:
 
     def holding(value: str) -> Condition:
         """What it serves now is in a version that holds one of the units."""
-        places = contents.find_versions(tx, read_units(tx, words(value)))
+        places = holdings.find_versions(tx, read_units(tx, words(value)))
         if not places:
             return sql.SQL("false")
         pairs = [sql.SQL("({}, {})").format(literal(r), literal(n)) for r, n in places]

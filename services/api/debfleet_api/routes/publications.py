@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from psycopg import sql
 from pydantic import BeforeValidator, Field
 
-from debfleet.db import contents, publications, repositories
+from debfleet.db import holdings, publications, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.model import prn
@@ -250,7 +250,7 @@ def _complete(kind: str | None) -> Condition:
 
 def _filters(tx: Tx, kind: str | None) -> dict[str, Filter]:
     def holding(value: str) -> Condition:
-        return _of_versions(contents.find_versions(tx, read_units(tx, words(value))))
+        return _of_versions(holdings.find_versions(tx, read_units(tx, words(value))))
 
     def of_version(value: str) -> Condition:
         ref = read_ref(value, VERSION)

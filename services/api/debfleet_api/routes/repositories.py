@@ -11,7 +11,7 @@ from psycopg import sql
 from pydantic import BeforeValidator, Field
 
 from debfleet.changes import Change
-from debfleet.db import contents, repositories
+from debfleet.db import holdings, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.repositories import REPOSITORY_COLUMNS
 from debfleet.model import prn
@@ -277,7 +277,7 @@ def _filters(tx: Tx) -> dict[str, Filter]:
 
     def holding(*, latest: bool) -> Filter:
         def make(value: str) -> Condition:
-            found = contents.find_repositories(tx, read_units(tx, [value]), latest=latest)
+            found = holdings.find_repositories(tx, read_units(tx, [value]), latest=latest)
             return sql.SQL("r.id = ANY({})").format(literal(found))
 
         return make

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 from psycopg import sql
 
-from debfleet.db import contents, distributions, gone, repositories
+from debfleet.db import distributions, gone, holdings, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.db.upkeep import new_repair
@@ -171,7 +171,7 @@ def _listing() -> Listing:
 def _filters(tx: Tx, repository: int | None) -> dict[str, Filter]:
     def holding(value: str) -> Condition:
         units = read_units(tx, words(value))
-        found = contents.find_versions(tx, units, repository=repository)
+        found = holdings.find_versions(tx, units, repository=repository)
         pairs = sql.SQL(", ").join(
             [sql.SQL("({}, {})").format(literal(r), literal(n)) for r, n in found]
         )

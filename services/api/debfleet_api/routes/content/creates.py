@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 from pydantic import BeforeValidator, Field
 
-from debfleet.db import additions, contents, labels, repositories, uploads
+from debfleet.db import additions, contents, holdings, labels, repositories, uploads
 from debfleet.db.connect import Tx
 from debfleet.db.tasks import NewTask
 from debfleet.db.uploads import UPLOAD
@@ -271,7 +271,7 @@ def create_link() -> Response:
 def _link(tx: Tx, body: LinkBody) -> dict[str, Any]:
     package = _unit(tx, "package", body.package, Kind.PACKAGE)
     component = _unit(tx, "release_component", body.release_component, Kind.RELEASE_COMPONENT)
-    before = contents.list_links_of_package(tx, Kind.PACKAGE_RELEASE_COMPONENT, package.id)
+    before = holdings.list_links_of_package(tx, Kind.PACKAGE_RELEASE_COMPONENT, package.id)
     link = additions.add_link(tx, package.id, component.id)
     if body.pulp_labels and (link not in before or may(LABELS, "manage")):
         labels.replace_labels(tx, link, body.pulp_labels)

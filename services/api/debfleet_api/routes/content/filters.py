@@ -10,7 +10,7 @@ from typing import cast
 from flask import request
 from psycopg import sql
 
-from debfleet.db import contents, repositories
+from debfleet.db import contents, holdings, repositories
 from debfleet.db.connect import Tx
 from debfleet.db.contents import Held, Place
 from debfleet.deb import sources
@@ -205,10 +205,10 @@ def read_scope(tx: Tx) -> Scope:
         sets.append(Held(read_place(tx, value)))
     for value in request.args.getlist("repository_version_added"):
         place = read_place(tx, value)
-        sets.append(Held(place, without=contents.find_previous(tx, place)))
+        sets.append(Held(place, without=holdings.find_previous(tx, place)))
     for value in request.args.getlist("repository_version_removed"):
         place = read_place(tx, value)
-        before = contents.find_previous(tx, place)
+        before = holdings.find_previous(tx, place)
         sets.append(None if before is None else Held(before, without=place))
     for name in ("added_between", "removed_between"):
         for value in request.args.getlist(name):

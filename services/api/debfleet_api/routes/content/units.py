@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from flask import Blueprint, Response, request
 from psycopg import sql
 
-from debfleet.db import contents
+from debfleet.db import contents, holdings
 from debfleet.db.connect import Tx
 from debfleet.db.contents import LINKS, Held, Selection
 from debfleet.identity import UnitId
@@ -252,7 +252,7 @@ def _links(tx: Tx, kind: Kind) -> Selection | None:
         sets = (*sets, Held(None, components=(component.id,)))
     for value in request.args.getlist(linked):
         package = read_unit(tx, linked, value, LINKS[kind])
-        of_package = contents.list_links_of_package(tx, kind, package.id)
+        of_package = holdings.list_links_of_package(tx, kind, package.id)
         ids = of_package if ids is None else [u for u in of_package if u in set(ids)]
     if scope.is_empty:
         return None
@@ -271,27 +271,27 @@ def _links(tx: Tx, kind: Kind) -> Selection | None:
 
 def _packages_of_release(tx: Tx, value: str) -> Held | list[int] | None:
     release, place = read_two_parts(tx, "release", value, Kind.RELEASE)
-    if not contents.holds(tx, place, release):
+    if not holdings.holds(tx, place, release):
         return None
-    components = contents.list_components_of_release(tx, place, release.id)
+    components = holdings.list_components_of_release(tx, place, release.id)
     return Held(place, components=tuple(components))
 
 
 def _packages_of_component(tx: Tx, value: str) -> Held | list[int] | None:
     component, place = read_two_parts(tx, "release_component", value, Kind.RELEASE_COMPONENT)
-    if not contents.holds(tx, place, component):
+    if not holdings.holds(tx, place, component):
         return None
     return Held(place, components=(component.id,))
 
 
 def _releases_of_package(tx: Tx, value: str) -> Held | list[int] | None:
     package, place = read_two_parts(tx, "package", value, Kind.PACKAGE)
-    return contents.list_releases_of_package(tx, place, package.id)
+    return holdings.list_releases_of_package(tx, place, package.id)
 
 
 def _components_of_package(tx: Tx, value: str) -> Held | list[int] | None:
     package, place = read_two_parts(tx, "package", value, Kind.PACKAGE)
-    return contents.list_components_of_package(tx, place, package.id)
+    return holdings.list_components_of_package(tx, place, package.id)
 
 
 _READERS = {
