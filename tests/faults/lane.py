@@ -65,6 +65,7 @@ class Part:
     wires: dict[str, Wire]  # by what lies at the other end: postgres, rabbitmq
     process: Process | None = None
     deaths: int = 0
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def pid(self) -> int:
@@ -146,11 +147,14 @@ class Lane:
     def kill(self, name: str) -> None:
         """SIGKILL; another is started in its place."""
         part = self.parts[name]
-        with suppress(ProcessLookupError):
-            os.killpg(part.pid, signal.SIGKILL)
-        self._await_end(part)  # who comes next needs its port
-        part.deaths += 1
-        self._start(part)
+        with part.turn:  # two faults may want it at once
+            with suppress(ProcessLookupError):
+                os.kill(part.pid, signal.SIGKILL)  # one that just began leads no group yet
+            with suppress(ProcessLookupError):
+                os.killpg(part.pid, signal.SIGKILL)
+            self._await_end(part)  # who comes next needs its port
+            part.deaths += 1
+            self._start(part)
 
     def stop(self, name: str) -> None:
         """SIGTERM, as a rolling deployment does; another is started when it has ended."""
