@@ -27,6 +27,14 @@ def test_a_connection_that_postgres_ended_is_replaced_without_an_error(
     assert pid_of(lone) != ended
 
 
+def test_a_connection_looks_whether_a_silent_server_is_there(lone: Database) -> None:
+    with lone.transaction() as tx:
+        said = tx.info.get_parameters()
+    assert int(said["keepalives_idle"]) + 3 * int(said["keepalives_interval"]) <= 60
+    assert said["keepalives_count"] == "3"
+    assert said["tcp_user_timeout"] == "60000"
+
+
 def test_a_statement_alone_is_its_own_transaction(lone: Database) -> None:
     with lone.single() as tx:
         first = tx.execute("SELECT pg_current_xact_id()::text AS id").fetchone()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from coordination import add_process, ask, claimed, rows, task_row, wait_for
 from debfleet.bell import Bell, NotifyBell, RabbitBell
 from debfleet.config import Settings
-from debfleet.db import jobs, slots, tasks, upkeep
+from debfleet.db import jobs, slots, sweeps, tasks, upkeep
 from debfleet.db.connect import Database
 from debfleet.db.jobs import NewJob
 from debfleet.model import Job
@@ -92,6 +94,31 @@ def test_a_lost_lease_is_queued_and_rung_in_one_round(
     assert row["state"] == "queued"
     assert row["rung"] is not None
     assert claimed(db, settings, job.id).attempt == 2
+
+
+def test_what_a_lost_machine_had_locked_is_let_go_when_its_transaction_was_idle_for_long(
+    db: Database, settings: Settings, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = begin(db, settings)
+    ago(db, job.id, "leased_until", 1)
+    url = settings.database_url
+    with (
+        closing(psycopg.connect(url, application_name=sweeps.WORKERS)) as lost,
+        closing(psycopg.connect(url, application_name="psql")) as foreign,
+    ):
+        lost.execute("select from jobs where id = %s for update", [job.id])
+        foreign.execute("select 1")
+
+        sweeper.run_once()
+
+        assert job_row(db, job.id)["state"] == "running"  # as if its outcome were being written
+
+        monkeypatch.setattr(sweeps, "_ABANDONED_AFTER", 0)
+        wait_for(lambda: sweeper.run_once() and job_row(db, job.id)["state"] == "queued")
+
+        foreign.execute("select 1")
+        with pytest.raises(psycopg.OperationalError):
+            lost.execute("select 1")
 
 
 def test_a_job_that_takes_its_worker_down_again_and_again_is_quarantined(

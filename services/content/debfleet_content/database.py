@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from debfleet import metrics
+from debfleet.db.connect import PATIENCE
 from debfleet.db.served import AsyncTx
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Reader:
                 "prepare_threshold": None,
                 "application_name": "debfleet content",
                 "autocommit": True,
-                "connect_timeout": 10,
+                **PATIENCE,
             },
             min_size=1,
             max_size=size,

@@ -18,7 +18,7 @@ import psycopg
 
 from debfleet.bell import ACTOR, check_broker, open_bell, queue_name
 from debfleet.config import Settings
-from debfleet.db import jobs
+from debfleet.db import jobs, sweeps
 from debfleet.db.connect import Database
 from debfleet.db.installation import check_secret_key
 from debfleet.errors import ConfigError, LeaseLost
@@ -117,7 +117,7 @@ def start_worker(
     sealer, store = sealer_of(settings), open_store(settings.store_url)
     stop = stop or threading.Event()
     with ExitStack() as opened:
-        db = opened.enter_context(Database(settings.database_url, size=4, name="debfleet worker"))
+        db = opened.enter_context(Database(settings.database_url, size=4, name=sweeps.WORKERS))
         heartbeat_db = opened.enter_context(
             Database(settings.database_url, size=2, name="debfleet leases")
         )

@@ -139,6 +139,9 @@ class Sweeper:
             log.warning("sweep.failed", extra={"reason": str(e)})
 
     def _end_lost(self) -> None:
+        abandoned = self._db.run(lambda tx: sweeps.end_abandoned(tx, self._settings))
+        if abandoned:
+            log.warning("transactions.abandoned", extra={"transactions": abandoned})
         lost = self._db.run(lambda tx: sweeps.end_lost_leases(tx, self._settings))
         metrics.LEASES_EXPIRED.add(lost.again + lost.split + len(lost.kinds))
         for kind in lost.kinds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,6 +22,17 @@ T = TypeVar("T")
 # A deadlock or a serialisation failure is nobody's fault: the whole transaction runs again.
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _TRIES = 8
+PATIENCE: Mapping[str, Any] = {
+    "connect_timeout": 10,
+    # A server that is gone without a word (its machine, or the network between) is noticed within
+    # a minute, also in the middle of a statement; Linux by itself looks after two hours.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # ms
+}
+"""Of every connection to Postgres."""
+
 _TRUSTED_SECONDS = 30.0  # since Postgres last answered: longer than two heartbeats are apart
 
 
@@ -47,7 +58,7 @@ class Database:
                 "prepare_threshold": None,
                 "application_name": name,
                 "autocommit": False,
-                "connect_timeout": 10,
+                **PATIENCE,
             },
             min_size=1,
             max_size=size,

@@ -17,6 +17,8 @@ from debfleet.errors import Quarantined
 from debfleet.model import Ring
 
 _q = sql.load("sweeps.sql")
+WORKERS = "debfleet worker"  # what the connections of a worker's transactions are called
+_ABANDONED_AFTER = 30  # leases that a transaction of a worker was idle: ten minutes
 _SPLIT_AT = 2  # the so-manieth loss of a job's worker
 
 
@@ -29,6 +31,12 @@ def lead(tx: Tx, role: str, holder: UUID, seconds: float) -> bool:
 def step_down(tx: Tx, role: str, holder: UUID) -> None:
     """Let another one lead at once."""
     tx.execute(_q["step_down"], {"role": role, "holder": holder})
+
+
+def end_abandoned(tx: Tx, settings: Settings) -> int:
+    """End the transactions of workers that were lost in the middle of one; how many there were."""
+    wanted = {"name": WORKERS, "seconds": _ABANDONED_AFTER * settings.lease_seconds}
+    return len(tx.execute(_q["end_abandoned"], wanted).fetchall())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,16 @@
 -- What the sweeper looks for, set-based. Every statement may run twice or beside itself.
 
+-- name: end_abandoned
+-- What a worker's machine had locked when it lost its power or its network stays locked until Postgres
+-- notices, which may take hours; no transaction of a worker is idle for so long. Which it was is
+-- found by the name that its connections bear.
+WITH abandoned AS MATERIALIZED (  -- in full before any is ended
+  SELECT pid FROM pg_stat_activity
+   WHERE datname = current_database() AND usename = current_user AND application_name = %(name)s
+     AND state LIKE 'idle in transaction%%'
+     AND state_change < clock_timestamp() - make_interval(secs => %(seconds)s))
+SELECT pid FROM abandoned WHERE pg_terminate_backend(pid)
+
 -- name: list_lost
 -- Leases that ran out; a row that is locked has someone writing its outcome. Also attempts that
 -- are used up without an end (the worker could not even say so).
