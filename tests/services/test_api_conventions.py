@@ -168,8 +168,8 @@ def test_the_root_names_endpoints_that_answer(shared_api: ApiClient) -> None:
         assert shared_api.get(path).status_code in (200, 405), name
 
 
-def test_the_status_tells_versions_and_what_is_reached(shared_api: ApiClient) -> None:
-    body = shared_api.plain.get(f"{V3}status/").json
+def test_the_status_tells_versions_and_what_is_reached(api: ApiClient) -> None:
+    body = api.plain.get(f"{V3}status/").json
 
     assert body is not None
     assert {"core", "deb"} <= {v["component"] for v in body["versions"]}
