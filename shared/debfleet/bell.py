@@ -29,7 +29,7 @@ from dramatiq.errors import ConnectionClosed
 
 from debfleet import metrics
 from debfleet.config import Settings
-from debfleet.db.connect import PATIENCE
+from debfleet.db.connect import KEEPALIVE
 from debfleet.errors import ConfigError
 from debfleet.model import KINDS, Ring
 
@@ -278,7 +278,7 @@ class NotifyBell:
             except psycopg.OperationalError:
                 # Cut while it was idle, as a restart of Postgres does: once more with a new one.
                 self._db.close()
-        self._db = psycopg.connect(self._url, autocommit=True, prepare_threshold=None, **PATIENCE)
+        self._db = psycopg.connect(self._url, autocommit=True, prepare_threshold=None, **KEEPALIVE)
         self._notify(self._db, said)
 
     def _notify(self, db: psycopg.Connection[Any], said: list[str]) -> None:

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from debfleet import metrics
-from debfleet.db.connect import PATIENCE
+from debfleet.db.connect import KEEPALIVE
 from debfleet.db.served import AsyncTx
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Reader:
                 "prepare_threshold": None,
                 "application_name": "debfleet content",
                 "autocommit": True,
-                **PATIENCE,
+                **KEEPALIVE,
             },
             min_size=1,
             max_size=size,

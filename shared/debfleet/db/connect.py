@@ -22,7 +22,9 @@ T = TypeVar("T")
 # A deadlock or a serialisation failure is nobody's fault: the whole transaction runs again.
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _TRIES = 8
-PATIENCE: Mapping[str, Any] = {
+_TRUSTED_SECONDS = 30.0  # since Postgres last answered: longer than two heartbeats are apart
+
+KEEPALIVE: Mapping[str, Any] = {
     "connect_timeout": 10,
     # A server that is gone without a word (its machine, or the network between) is noticed within
     # a minute, also in the middle of a statement; Linux by itself looks after two hours.
@@ -32,8 +34,6 @@ PATIENCE: Mapping[str, Any] = {
     "tcp_user_timeout": 60_000,  # ms
 }
 """Of every connection to Postgres."""
-
-_TRUSTED_SECONDS = 30.0  # since Postgres last answered: longer than two heartbeats are apart
 
 
 class Database:
@@ -58,7 +58,7 @@ class Database:
                 "prepare_threshold": None,
                 "application_name": name,
                 "autocommit": False,
-                **PATIENCE,
+                **KEEPALIVE,
             },
             min_size=1,
             max_size=size,

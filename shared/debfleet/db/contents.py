@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from heapq import merge
 from itertools import islice
@@ -164,10 +164,6 @@ def labels_hold(kind: Kind, condition: compose.Composable) -> compose.Composable
     return _piece("labels_hold", list=_own_list(kind), condition=condition)
 
 
-def _place(version: Place) -> dict[str, Any]:
-    return {"repository": version.repository, "number": version.number}
-
-
 # --- artifacts --------------------------------------------------------------------------------
 
 
@@ -187,7 +183,7 @@ def list_artifacts(tx: Tx, selection: ArtifactSelection, limit: int, offset: int
     if selection.orphaned_for is not None:
         where.append(_piece("artifact_is_orphaned", minutes=selection.orphaned_for))
     if selection.version is not None:
-        where.append(_piece("artifact_is_of_a_version", **_place(selection.version)))
+        where.append(_piece("artifact_is_of_a_version", **asdict(selection.version)))
     source = _piece("rows_of_table", table=compose.Identifier("artifacts"), where=_all_of(where))
     row = tx.execute(_piece("count_rows", sets=_NOTHING, source=source)).fetchone()
     page = _piece(

@@ -95,7 +95,7 @@ select chunk, list, n, before::bigint, case when before < {upto} and upto > {off
 -- The same of one version's units of a kind, which lie in one list: a whole statement. A version
 -- without any is one row that counts nothing; no row: there is no such version.
 with version as materialized (
-  select v.repository, v.number from repositories r join repository_versions v on v.repository = r.id
+  select v.repository from repositories r join repository_versions v on v.repository = r.id
    where r.uuid = %(repository)s and v.number = %(number)s),
 counted as materialized (
   select c.chunk, c.bits, bit_count(c.bits) as n

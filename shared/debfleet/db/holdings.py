@@ -6,6 +6,7 @@ Each question is about single units; lists of them are in ``contents``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from debfleet.db import sql
@@ -26,7 +27,7 @@ def holds(tx: Tx, version: Place, unit: UnitId) -> bool:
 
 def find_previous(tx: Tx, version: Place) -> Place | None:
     """The version that added and removed are counted against; None: there is none before."""
-    row = tx.execute(_q["find_previous"], _place(version)).fetchone()
+    row = tx.execute(_q["find_previous"], asdict(version)).fetchone()
     if row is None or row["number"] is None:
         return None
     return Place(version.repository, row["number"])
@@ -42,13 +43,13 @@ def find_latest(tx: Tx, repository: int) -> Place | None:
 
 def list_components_of_release(tx: Tx, version: Place, release: int) -> list[int]:
     """Ids of the release components that a version has of a release's distribution."""
-    rows = tx.execute(_q["list_components_of_release"], {**_place(version), "release": release})
+    rows = tx.execute(_q["list_components_of_release"], {**asdict(version), "release": release})
     return [row["id"] for row in rows]
 
 
 def list_components_of_package(tx: Tx, version: Place, package: int) -> list[int]:
     """Ids of the release components that a package is linked to in a version."""
-    rows = tx.execute(_q["list_components_of_package"], {**_place(version), "package": package})
+    rows = tx.execute(_q["list_components_of_package"], {**asdict(version), "package": package})
     return [row["id"] for row in rows]
 
 
@@ -60,7 +61,7 @@ def list_links_of_package(tx: Tx, kind: Kind, package: int) -> list[UnitId]:
 
 def list_releases_of_package(tx: Tx, version: Place, package: int) -> list[int]:
     """Ids of a version's releases whose distribution a package is linked to there."""
-    rows = tx.execute(_q["list_releases_of_package"], {**_place(version), "package": package})
+    rows = tx.execute(_q["list_releases_of_package"], {**asdict(version), "package": package})
     return [row["id"] for row in rows]
 
 
@@ -90,7 +91,3 @@ def _units(units: Sequence[UnitId]) -> dict[str, Any]:
         "lists": [u.list for u in units],
         "ids": [u.id for u in units],
     }
-
-
-def _place(version: Place) -> dict[str, Any]:
-    return {"repository": version.repository, "number": version.number}
